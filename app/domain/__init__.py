@@ -1,0 +1,1 @@
+"""What the service is: nouns (tables, states, queries) and, in `actions`, verbs."""

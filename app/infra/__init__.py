@@ -1,0 +1,1 @@
+"""Doors to the outside: database, object store, row files, queue, keys, settings."""

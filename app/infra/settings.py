@@ -1,0 +1,99 @@
+"""One typed settings object, read from the environment.
+
+Every variable is named ``LETHE_<FIELD>``. A value that names a secret may also be given as a
+file through ``LETHE_<FIELD>_FILE`` (Docker and Kubernetes secrets).
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS = ("bootstrap_key", "secret_key", "database_url", "broker_url", "store_url")
+
+
+class Settings(BaseSettings):
+    """What the operator may decide. Defaults give the embedded service under ``home``."""
+
+    model_config = SettingsConfigDict(env_prefix="LETHE_", extra="ignore")
+
+    home: Path = Field(default=Path(".lethe"), description="Data folder, shared by all processes.")
+    database_url: str = ""
+    broker_url: str = ""
+    store_url: str = ""
+    bootstrap_key: SecretStr | None = None
+    secret_key: SecretStr | None = Field(
+        default=None, description="Master secret, at least 32 characters; made on first use."
+    )
+    production: bool = Field(
+        default=False, description="Refuse SQLite, made-up secrets and the filesystem broker."
+    )
+    host: str = "127.0.0.1"
+    port: int = 8080
+    threads: int = Field(default=1, ge=1, description="Torch threads of a worker.")
+    device: str = Field(default="auto", description="auto, cpu or cuda.")
+    lease_seconds: float = Field(default=30.0, gt=0)
+    sweep_seconds: float = Field(default=0.25, gt=0, description="Pause of the dispatcher.")
+    ring_again_seconds: float = Field(default=10.0, gt=0)
+    max_attempts: int = Field(default=5, ge=1)
+    max_body_bytes: int = Field(default=32 * 2**20, description="Limit of a JSON body.")
+    max_upload_bytes: int = Field(default=64 * 2**30, description="Limit of a file upload.")
+    max_parameters: int = Field(default=2_000_000_000, description="Largest model accepted.")
+    log_level: str = "INFO"
+    test_pause: str = Field(
+        default="", description="Name of a pipeline point to pause at; for fault injection only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, object]) -> dict[str, object]:
+        import os
+
+        for name in SECRETS:
+            path = os.environ.get(f"LETHE_{name.upper()}_FILE")
+            if path and not values.get(name):
+                values[name] = Path(path).read_text().strip()
+        return values
+
+    @model_validator(mode="after")
+    def _fill_embedded_defaults(self) -> Self:
+        self.home = self.home.expanduser().absolute()
+        self.database_url = self.database_url or f"sqlite:///{self.home / 'lethe.db'}"
+        if self.database_url.startswith("postgresql://"):
+            self.database_url = "postgresql+psycopg://" + self.database_url[13:]
+        self.broker_url = self.broker_url or "filesystem://"
+        self.store_url = self.store_url or f"file://{self.home / 'store'}"
+        if self.production:
+            self._refuse_embedded()
+        return self
+
+    def _refuse_embedded(self) -> None:
+        if self.database_url.startswith("sqlite"):
+            raise ValueError("production needs PostgreSQL: set LETHE_DATABASE_URL")
+        if self.broker_url.startswith("filesystem"):
+            raise ValueError("production needs Redis: set LETHE_BROKER_URL")
+        if self.secret_key is None:
+            raise ValueError("production needs LETHE_SECRET_KEY or LETHE_SECRET_KEY_FILE")
+
+    @property
+    def rows_folder(self) -> Path:
+        """Row files and id indexes, one folder per dataset revision."""
+        return self.home / "rows"
+
+    @property
+    def staging_folder(self) -> Path:
+        """Temporary files of uploads and jobs."""
+        return self.home / "staging"
+
+    @property
+    def broker_folder(self) -> Path:
+        """Messages of the filesystem broker."""
+        return self.home / "broker"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the process's settings, read once."""
+    return Settings()
