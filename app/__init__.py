@@ -1,0 +1,1 @@
+"""Lethe: take data out of trained models and prove what was done."""

@@ -45,11 +45,7 @@ class Batch:
 
     def scaled(self, factor: float) -> Batch:
         """Return the same rows with every weight multiplied by ``factor``."""
-        if self.weights is not None:
-            return replace(self, weights=self.weights * factor)
-        dtype = self.inputs.dtype if self.inputs.is_floating_point() else torch.get_default_dtype()
-        device = self.inputs.device
-        return replace(self, weights=torch.full((len(self),), factor, dtype=dtype, device=device))
+        return replace(self, weights=_explicit_weights(self) * factor)
 
 
 @runtime_checkable
@@ -240,6 +236,10 @@ def _join(batches: list[Batch]) -> Batch:
 
 
 def _explicit_weights(batch: Batch) -> Tensor:
-    weights = batch.weights if batch.weights is not None else batch.scaled(1.0).weights
-    assert weights is not None  # noqa: S101 - narrows the type; scaled() always sets weights
-    return weights
+    return _ones(batch) if batch.weights is None else batch.weights
+
+
+def _ones(batch: Batch) -> Tensor:
+    floating = batch.inputs.is_floating_point()
+    dtype = batch.inputs.dtype if floating else torch.get_default_dtype()
+    return torch.ones(len(batch), dtype=dtype, device=batch.inputs.device)
