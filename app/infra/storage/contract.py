@@ -67,7 +67,7 @@ class ObjectStore(Protocol):
             SizeMismatch: The stream is not ``expected_size`` bytes long.
             DigestMismatch: The stream's digest is not ``expected_sha256``.
             StoreFull: No room is left.
-        """  # noqa: DOC502  # a protocol raises nothing itself
+        """
         ...
 
     def put_file(self, key: str, path: Path) -> Stored:
@@ -82,7 +82,7 @@ class ObjectStore(Protocol):
         Raises:
             ObjectMissing: Nothing is stored under the key.
             RangeOutside: Not ``0 <= start <= end <= size``.
-        """  # noqa: DOC502  # a protocol raises nothing itself
+        """
         ...
 
     def size(self, key: str) -> int:
@@ -90,7 +90,7 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: Nothing is stored under the key.
-        """  # noqa: DOC502  # a protocol raises nothing itself
+        """
         ...
 
     def exists(self, key: str) -> bool:
@@ -102,11 +102,11 @@ class ObjectStore(Protocol):
 
         Raises:
             DeletionRefused: The store keeps some of them, for instance under a retention lock.
-        """  # noqa: DOC502  # a protocol raises nothing itself
+        """
         ...
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Yield the keys that begin with ``prefix``, sorted."""
+        """Return the keys that begin with ``prefix``, sorted."""
         ...
 
     def local_copy(self, key: str) -> AbstractContextManager[Path]:
@@ -114,7 +114,7 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: Nothing is stored under the key.
-        """  # noqa: DOC502  # a protocol raises nothing itself
+        """
         ...
 
     def clear_abandoned(self, older_than: timedelta) -> int:

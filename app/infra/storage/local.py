@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
 
 from app.infra.storage.contract import (
@@ -73,18 +74,25 @@ class LocalStore:
         """Read a range; the file is opened at once, so a later deletion does not cut it off."""
         path = self._path(key)
         with _os_errors(key):
-            handle = os.open(path, os.O_RDONLY)
+            file = path.open("rb", buffering=0)
         try:
-            last = check_range(start, end, os.fstat(handle).st_size)
+            last = check_range(start, end, os.fstat(file.fileno()).st_size)
         except BaseException:
-            os.close(handle)
+            file.close()
             raise
-        return _Reader(handle, start, last)
+        return _Reader(file, start, last)
 
     def size(self, key: str) -> int:
-        """Return the number of bytes stored."""
+        """Return the number of bytes stored.
+
+        Raises:
+            ObjectMissing: Nothing is stored under the key.
+        """
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectMissing(key)
         with _os_errors(key):
-            return self._path(key).stat().st_size
+            return path.stat().st_size
 
     def exists(self, key: str) -> bool:
         """Return whether something is stored under the key."""
@@ -102,7 +110,7 @@ class LocalStore:
         return 1
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Yield the keys that begin with ``prefix``, sorted."""
+        """Return the keys that begin with ``prefix``, sorted."""
         folder, _, _ = prefix.rpartition("/")
         if folder:
             check_key(folder)
@@ -111,7 +119,7 @@ class LocalStore:
             folders[:] = [name for name in folders if name != UNFINISHED]
             place = Path(parent).relative_to(self._root)
             keys += [(place / name).as_posix() for name in names]
-        yield from sorted(key for key in keys if key.startswith(prefix))
+        return iter(sorted(key for key in keys if key.startswith(prefix)))
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -150,10 +158,10 @@ class LocalStore:
 
 
 class _Reader:
-    """Iterates over a range of an open file and closes it at the end, or when forgotten."""
+    """Iterates over a range of an open file; closes it at the end, or when it is dropped."""
 
-    def __init__(self, handle: int, start: int, end: int) -> None:
-        self._file = os.fdopen(handle, "rb", buffering=0)
+    def __init__(self, file: FileIO, start: int, end: int) -> None:
+        self._file = file
         self._file.seek(start)
         self._left = end - start
 
@@ -161,18 +169,14 @@ class _Reader:
         return self
 
     def __next__(self) -> bytes:
-        chunk = b""
-        if self._left and not self._file.closed:
-            chunk = self._file.read(min(CHUNK_BYTES, self._left)) or b""
-        self._left -= len(chunk)
-        if not chunk:
-            self.close()
+        if not self._left:
+            self._file.close()
             raise StopIteration
+        chunk = self._file.read(min(CHUNK_BYTES, self._left))
+        if not chunk:
+            raise StoreUnavailable("an object became shorter")
+        self._left -= len(chunk)
         return chunk
-
-    def close(self) -> None:
-        """Release the file."""
-        self._file.close()
 
     def __del__(self) -> None:
         self._file.close()
@@ -180,7 +184,13 @@ class _Reader:
 
 @contextmanager
 def _os_errors(key: str | None = None) -> Iterator[None]:
-    """Turn what the operating system says into an error of this package."""
+    """Turn what the operating system says into an error of this package.
+
+    Raises:
+        ObjectMissing: There is no such file.
+        StoreFull: No room is left.
+        StoreUnavailable: Anything else.
+    """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
