@@ -37,7 +37,11 @@ class ColumnSpec:
     nullable: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse combinations that no column has."""
+        """Refuse combinations that no column has.
+
+        Raises:
+            ValueError: Kind, type and length do not go together.
+        """
         if self.kind == "string":
             is_sound = self.dtype == "utf8" and self.length is None
         else:

@@ -57,8 +57,9 @@ class PackedStrings:
         Raises:
             UnicodeDecodeError: The bytes are not UTF-8.
         """
+        data = self.data.data
         spans = zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
-        return [self.data[start : start + length].tobytes().decode() for start, length in spans]
+        return [str(data[start : start + length], "utf-8") for start, length in spans]
 
     def joined(self) -> NDArray[np.uint8]:
         """Return the bytes of all strings, one after the other, without slack."""
@@ -67,7 +68,8 @@ class PackedStrings:
         if len(self) and np.array_equal(self.starts, self.starts[0] + ends - self.lengths):
             return self.data[self.starts[0] : self.starts[0] + total]
         places = np.arange(total) + np.repeat(self.starts - (ends - self.lengths), self.lengths)
-        return self.data[places]
+        joined: NDArray[np.uint8] = self.data[places]
+        return joined
 
     def words(self, number: int, which: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Return bytes ``8 number .. 8 number + 7`` of some strings, zero beyond their ends."""
@@ -101,7 +103,7 @@ def hash_strings(strings: PackedStrings, seed: int) -> NDArray[np.uint64]:
 
 def equal_strings(left: PackedStrings, right: PackedStrings) -> NDArray[np.bool_]:
     """Compare the strings of two equally long collections pairwise, byte for byte."""
-    equal = left.lengths == right.lengths
+    equal: NDArray[np.bool_] = left.lengths == right.lengths
     which = np.flatnonzero(equal & (left.lengths > 0))
     number = 0
     while len(which):
