@@ -1,0 +1,1 @@
+"""The command line: start the service, migrate its database, run the demonstration."""

@@ -1,0 +1,79 @@
+"""The command ``lethe``."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.infra.settings import Settings, settings
+
+app = typer.Typer(
+    name="lethe",
+    help="Takes training data out of deployed neural networks and proves what it did.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def configure(host: str | None, port: int | None, home: Path | None) -> Settings:
+    """Return the settings with what the command line overrides, for this process and children."""
+    chosen = {"LETHE_HOST": host, "LETHE_PORT": port, "LETHE_HOME": home}
+    os.environ.update({name: str(value) for name, value in chosen.items() if value is not None})
+    return settings()
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+) -> None:
+    """Run the whole service: API, worker and sweeper, until Ctrl-C."""
+    from app.cli import up as service
+
+    try:
+        service.run(configure(host, port, home), lambda line: print(line, flush=True))
+    except service.PortTaken as error:
+        sys.exit(str(error))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from app.cli.migrate import migrate as apply
+
+    apply()
+
+
+@app.command()
+def sweep() -> None:
+    """Run the dispatcher and sweeper, until Ctrl-C."""
+    from workers.supervision import main as supervise
+
+    supervise()
+
+
+@app.command()
+def worker(
+    name: Annotated[str, typer.Option(help="Tells workers of one machine apart.")] = "worker",
+) -> None:
+    """Run one worker, until Ctrl-C."""
+    from app.cli.processes import worker_command
+
+    command = worker_command(name)
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+
+
+def main() -> None:
+    """Run the command line."""
+    if importlib.util.find_spec("app.cli.demo") is not None:
+        app.command()(importlib.import_module("app.cli.demo").demo)
+    app()
+
+
+if __name__ == "__main__":
+    main()

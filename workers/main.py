@@ -1,0 +1,77 @@
+"""The Celery application. Its messages are only bells: a job's row in the database is the job.
+
+Acknowledged early and ignored by the result store, since a lost, doubled or late message does no
+harm: ``run_job`` claims the row or returns. One job at a time, in a child that is spawned, not
+forked: a forked child of a process that has computed hangs, and CUDA refuses it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from app.infra.settings import Settings, settings
+
+QUEUE = "lethe"
+POLLING_SECONDS = 0.1
+
+
+def broker_folders(config: Settings) -> dict[str, Path]:
+    """Return the folders of the filesystem broker, by their role.
+
+    Messages are written to ``outgoing`` and renamed into ``incoming`` by the dispatcher, so that
+    a worker never reads half a message.
+    """
+    return {name: config.broker_folder / name for name in ("incoming", "outgoing", "control")}
+
+
+def make_broker_folders(config: Settings) -> None:
+    """Make the folders of the filesystem broker; for other brokers do nothing."""
+    if config.broker_url.startswith("filesystem"):
+        for folder in broker_folders(config).values():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def transport_options(config: Settings) -> dict[str, Any]:
+    """Return what the broker's transport needs to know."""
+    if config.broker_url.startswith("filesystem"):
+        folders = broker_folders(config)
+        return {
+            "data_folder_in": str(folders["incoming"]),
+            "data_folder_out": str(folders["outgoing"]),
+            "control_folder": str(folders["control"]),
+            "polling_interval": POLLING_SECONDS,
+        }
+    return {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 15}
+
+
+def make_application(config: Settings) -> Celery:
+    """Make the Celery application for these settings."""
+    make_broker_folders(config)
+    application = Celery("lethe", broker=config.broker_url, include=["workers.tasks"])
+    application.conf.update(
+        accept_content=["json"],
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=transport_options(config),
+        event_serializer="json",
+        result_serializer="json",
+        task_acks_late=False,
+        task_default_queue=QUEUE,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        task_serializer="json",
+        worker_concurrency=1,
+        worker_disable_prefetch=config.broker_url.startswith("redis"),
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_pool="prefork",
+        worker_pool_start_method="spawn",
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60.0,
+        worker_send_task_events=False,
+    )
+    return application
+
+
+celery = make_application(settings())
