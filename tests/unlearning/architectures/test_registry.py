@@ -47,4 +47,4 @@ def test_whatever_an_installed_builder_raises_is_a_fault_of_the_description() ->
 
 def test_a_name_is_given_once() -> None:
     with pytest.raises(ValueError, match="sequential"):
-        register("sequential")(lambda config: torch.nn.Identity())
+        register("sequential")(lambda _: torch.nn.Identity())

@@ -178,13 +178,14 @@ def test_what_is_not_allowed_is_refused_with_its_place(layer: Any, pointer: str)
 @pytest.mark.parametrize("kind", ["conv1d", "conv2d"])
 def test_convolutions_check_groups_and_same_padding(kind: str) -> None:
     convolution = {"type": kind, "in_channels": 4, "out_channels": 6, "kernel_size": 3}
-    for extra, pointer in [
+    faults: list[tuple[dict[str, Any], str]] = [
         ({"groups": 3}, "in_channels"),
         ({"groups": 4}, "out_channels"),
         ({"padding": "same", "stride": 2}, "padding"),
         ({"padding": "half"}, "padding"),
         ({"padding_mode": "mirror"}, "padding_mode"),
-    ]:
+    ]
+    for extra, pointer in faults:
         with pytest.raises(ArchitectureError) as caught:
             build(sequential({**convolution, **extra}))
         assert caught.value.pointer == f"/config/layers/0/{pointer}"
