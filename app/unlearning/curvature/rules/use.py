@@ -1,0 +1,95 @@
+"""One use of one parameter by one operation, and what can be read off it.
+
+An operation that consumes a parameter is recorded with what it needs to turn the gradient of a
+scalar with respect to its output into the gradient of that scalar with respect to the parameter,
+*separately for every row*: for a linear layer its input, for a norm the normalised input. Nothing
+here keeps a graph alive and nothing forms the per-row gradients of a whole batch at once, except
+where they are as small as the output.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor
+
+CACHED_ELEMENTS = 1 << 18
+"""Elements of a temporary tensor that still fits the second-level cache of one core."""
+
+
+class Use(ABC):
+    """One use of one parameter.
+
+    Attributes:
+        slot: Which of the tracked parameters this is.
+    """
+
+    def __init__(self, slot: int, *watched: Tensor) -> None:
+        """Record the slot and the state of the tensors this use relies on."""
+        self.slot = slot
+        # The version counter of in-place writes, which a detached tensor shares with the original,
+        # is documented by torch and has no public name.
+        self._watched = [(tensor.detach(), tensor._version) for tensor in watched]  # noqa: SLF001
+
+    def was_overwritten(self) -> bool:
+        """Say whether a tensor this use relies on was changed in place since."""
+        return any(tensor._version != version for tensor, version in self._watched)  # noqa: SLF001
+
+    def fold(self, gradient: Tensor, total: Tensor) -> None:
+        """Take in the output gradient of one backward pass.
+
+        Args:
+            gradient: Gradient with respect to the operation's output.
+            total: Of the parameter's shape; receives the sum over rows of the squared per-row
+                parameter gradients, now or in :meth:`finish`.
+        """
+        self.add_squares(gradient, total)
+
+    def finish(self, total: Tensor) -> None:  # noqa: B027 - most rules put nothing off
+        """Add to ``total`` whatever :meth:`fold` put off."""
+
+    @abstractmethod
+    def add_squares(self, gradient: Tensor, total: Tensor) -> None:
+        """Add the sum over rows of the squared per-row parameter gradients to ``total``."""
+
+    @abstractmethod
+    def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
+        """Return the parameter gradients of rows ``start`` to ``stop``: (rows, *shape)."""
+
+    @abstractmethod
+    def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
+        """Prepare the derivatives with respect to a few coordinates of the parameter.
+
+        Args:
+            index: (k,) positions in the flattened parameter.
+
+        Returns:
+            A function from the output gradient to the per-row derivatives, (rows, k).
+        """
+
+
+class ReducedUse(Use):
+    """A parameter whose per-row gradient is at most as large as the row's output.
+
+    Biases and the scales of norms: their per-row gradients are formed for the whole batch.
+    """
+
+    @abstractmethod
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """Return the per-row parameter gradients, (rows, *shape)."""
+
+    def add_squares(self, gradient: Tensor, total: Tensor) -> None:
+        """Add the sum over rows of the squared per-row parameter gradients to ``total``."""
+        total.add_(self.reduce(gradient).square().sum(0))
+
+    def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
+        """Return the parameter gradients of rows ``start`` to ``stop``."""
+        return self.reduce(gradient)[start:stop]
+
+    def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
+        """Prepare the derivatives with respect to a few coordinates of the parameter."""
+        return lambda gradient: self.reduce(gradient).flatten(1)[:, index]
+
+
+def rows_at_once(rows: int, elements: int, budget: int = CACHED_ELEMENTS) -> int:
+    """Return how many rows of ``elements`` each to handle at once, at least one."""
+    return max(1, min(rows, budget // max(1, elements)))

@@ -1,0 +1,209 @@
+"""Sum squared per-row gradients over a stream of batches.
+
+Every diagonal of this package is such a sum: rows are back-propagated with one or several *seeds*
+(gradients with respect to the outputs), and the squares of the resulting parameter gradients are
+added up, row by row and seed by seed. Only the seeds differ.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from app.unlearning.curvature.row_by_row import add_squared_row_gradients
+from app.unlearning.curvature.rules.use import Use, rows_at_once
+from app.unlearning.curvature.tape import Tape
+from app.unlearning.errors import NotApplicable
+
+Seeds = Callable[[Tensor], Iterable[Tensor]]
+"""From the outputs (b, ...) of a batch, detached, to tensors of their shape."""
+
+SHARED_ELEMENTS = 1 << 22
+"""Most elements of the stack of per-row gradients of a shared parameter."""
+
+
+class SquaredGradients:
+    """Accumulate sums of squared per-row gradients, by rules where they hold.
+
+    The first batch is preceded by a check on two of its rows: what the rules give must equal what
+    the rows give one at a time. Every batch is checked for parameters that escaped the rules. If
+    either check fails, this and all further batches go row by row, which is slow but exact.
+
+    Attributes:
+        totals: Parameter name to the sum so far.
+        fallbacks: Why the rules were given up, one sentence each; empty if they hold.
+    """
+
+    def __init__(self, model: nn.Module, out: Mapping[str, Tensor] | None = None) -> None:
+        """Prepare sums for all trainable parameters of ``model``.
+
+        Args:
+            model: The network, which must be in eval mode while batches are added.
+            out: Tensors to accumulate in, by parameter name, such as memory-mapped ones; they
+                are zeroed. None allocates them.
+
+        Raises:
+            NotApplicable: Two parameters share memory without being the same parameter, or
+                ``out`` does not fit the parameters.
+        """
+        named = trainable_parameters(model)
+        self.totals = accumulators(named, out)
+        self.fallbacks: tuple[str, ...] = ()
+        self._model = model
+        self._names = tuple(named)
+        self._parameters = tuple(named.values())
+        self._sums = tuple(self.totals.values())
+        self._rowless: dict[int, bool] = {}
+        self._checked_rows = 0
+
+    def add(self, inputs: Tensor, seeds: Seeds) -> None:
+        """Add the rows of one batch.
+
+        Args:
+            inputs: (b, ...).
+            seeds: What to back-propagate, see the module.
+        """
+        if not self.fallbacks and self._checked_rows < min(2, len(inputs)):
+            self.fallbacks = self._check(inputs[:2])
+            self._checked_rows = min(2, len(inputs))
+        if not self.fallbacks:
+            self.fallbacks = self._add_by_rules(inputs, seeds, self._sums)
+            if not self.fallbacks:
+                return
+        with torch.no_grad():
+            outputs = self._model(inputs)
+        columns = list(seeds(outputs))
+        add_squared_row_gradients(self._model, self._parameters, inputs, columns, self._sums)
+
+    def _add_by_rules(
+        self, inputs: Tensor, seeds: Seeds, sums: Sequence[Tensor]
+    ) -> tuple[str, ...]:
+        """Add one batch by rules, or say why that is impossible and add nothing."""
+        tape = Tape(self._parameters, len(inputs), self._rowless)
+        with tape:
+            outputs = self._model(inputs)
+        escaped = tape.escaped(outputs)
+        if escaped:
+            return tuple(f"{self._names[slot]}: {what}" for slot, what in sorted(escaped.items()))
+        accumulate = _Accumulation(tape.uses, len(inputs), sums)
+        columns = iter(seeds(outputs.detach()))
+        column = next(columns, None)
+        while column is not None:
+            following = next(columns, None)
+            tape.backward(outputs, column, accumulate.receive, keep=following is not None)
+            accumulate.end_pass()
+            column = following
+        accumulate.finish()
+        return ()
+
+    def _check(self, inputs: Tensor) -> tuple[str, ...]:
+        """Compare the rules with single rows on a few rows and random seeds."""
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            outputs = self._model(inputs)
+        seed = torch.randn(outputs.shape, generator=generator).to(outputs)
+        expected = [torch.zeros_like(parameter) for parameter in self._parameters]
+        add_squared_row_gradients(self._model, self._parameters, inputs, [seed], expected)
+        found = [torch.zeros_like(parameter) for parameter in self._parameters]
+        try:
+            escaped = self._add_by_rules(inputs, lambda _: [seed], found)
+        except (RuntimeError, ValueError, IndexError) as error:
+            return (f"the rules do not fit the network: {type(error).__name__}",)
+        if escaped:
+            return escaped
+        return tuple(
+            f"{name}: rows cannot be told apart"
+            for name, ours, theirs in zip(self._names, found, expected, strict=True)
+            if not _agree(ours, theirs, expected)
+        )
+
+
+class _Accumulation:
+    """Route tapped gradients of one batch into the sums."""
+
+    def __init__(self, uses: Sequence[Use], rows: int, sums: Sequence[Tensor]) -> None:
+        self._uses, self._rows, self._sums = uses, rows, sums
+        times = [use.slot for use in uses]
+        self._shared = {slot for slot in times if times.count(slot) > 1}
+        self._waiting: dict[int, list[tuple[Use, Tensor]]] = {}
+
+    def receive(self, use: Use, gradient: Tensor) -> None:
+        """Take in the gradient at the output of one use."""
+        if use.slot in self._shared:
+            self._waiting.setdefault(use.slot, []).append((use, gradient))
+        else:
+            use.fold(gradient, self._sums[use.slot])
+
+    def end_pass(self) -> None:
+        """Add shared parameters: the square of the sum over uses, not the sum of squares."""
+        for slot, received in self._waiting.items():
+            total = self._sums[slot]
+            step = rows_at_once(self._rows, total.numel(), SHARED_ELEMENTS)
+            for start in range(0, self._rows, step):
+                parts = [use.row_gradients(g, start, start + step) for use, g in received]
+                total.add_(torch.stack(parts).sum(0).square_().sum(0))
+        self._waiting.clear()
+
+    def finish(self) -> None:
+        """Add what the uses put off."""
+        for use in self._uses:
+            use.finish(self._sums[use.slot])
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Return the trainable parameters by name, each once, in the model's order.
+
+    Args:
+        model: The network.
+
+    Returns:
+        Name to parameter.
+
+    Raises:
+        NotApplicable: Two of them share memory without being the same parameter.
+    """
+    named: dict[str, Tensor] = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+    owners: dict[int, str] = {}
+    for name, parameter in named.items():
+        owner = owners.setdefault(parameter.data_ptr(), name)
+        if owner != name and parameter.numel():
+            raise NotApplicable(f"{owner} and {name} share memory but are not one parameter")
+    return named
+
+
+def accumulators(
+    parameters: Mapping[str, Tensor], out: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """Return zeroed tensors of the shapes of the parameters.
+
+    Args:
+        parameters: By name.
+        out: What to zero and use; None allocates.
+
+    Returns:
+        Parameter name to accumulator.
+
+    Raises:
+        NotApplicable: ``out`` lacks a parameter or has another shape.
+    """
+    if out is None:
+        return {name: torch.zeros_like(p).detach() for name, p in parameters.items()}
+    for name, parameter in parameters.items():
+        if name not in out or out[name].shape != parameter.shape:
+            raise NotApplicable(f"no accumulator of the right shape for {name}")
+    return {name: out[name].zero_() for name in parameters}
+
+
+def _agree(found: Tensor, expected: Tensor, everything: Sequence[Tensor]) -> bool:
+    """Say whether two sums of squares differ by rounding only.
+
+    A wrong attribution of rows is wrong by about 100 %; what is nothing but rounding noise, such
+    as a bias without any effect, is compared on the scale of the whole network.
+    """
+    precision = torch.finfo(found.dtype).eps
+    scale = max((float(tensor.max()) for tensor in everything if tensor.numel()), default=0.0)
+    own = float(expected.max()) if expected.numel() else 0.0
+    tolerance = min(0.1, 10 * precision**0.5) * own + precision * scale
+    return not found.numel() or float((found - expected).abs().max()) <= tolerance
