@@ -47,6 +47,28 @@ class Cells:
             return cls(PackedStrings.of(texts), valid)
         return cls(as_numbers(cells, spec.storage, spec.shape), valid)
 
+    def canonical(self) -> list[Cell]:
+        """Return them as Python values, null as None."""
+        values = self.values.texts() if isinstance(self.values, PackedStrings) else self.values
+        cells = values if isinstance(values, list) else values.tolist()
+        if self.valid is None:
+            return list(cells)
+        return [cell if valid else None for cell, valid in zip(cells, self.valid, strict=True)]
+
+    def take(self, positions: NDArray[np.int64]) -> "Cells":
+        """Return the cells at ``positions``."""
+        valid = None if self.valid is None else self.valid[positions]
+        if isinstance(self.values, PackedStrings):
+            return Cells(self.values.take(positions), valid)
+        return Cells(self.values[positions], valid)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take in a store, about."""
+        if isinstance(self.values, PackedStrings):
+            return 17 * len(self.values) + int(self.values.lengths.sum())
+        return self.values.nbytes + len(self.values)
+
 
 @dataclass(frozen=True)
 class RowBatch:

@@ -1,0 +1,1 @@
+"""Where rows come from: files are imported once into a row store."""
