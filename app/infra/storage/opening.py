@@ -9,10 +9,13 @@ from app.infra.storage.errors import BadStoreUrl
 from app.infra.storage.local import LocalStore
 
 
+def s3_endpoint() -> str | None:
+    """Return where S3 is: ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, or None for AWS itself."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
 def open_store(url: str, *, staging: Path) -> ObjectStore:
     """Open the store at ``file:///folder`` or ``s3://bucket/prefix``.
-
-    For S3, the endpoint is ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL`` if set, AWS's otherwise.
 
     Args:
         url: The store's address.
@@ -28,6 +31,5 @@ def open_store(url: str, *, staging: Path) -> ObjectStore:
     if parts.scheme == "s3" and parts.netloc and plain:
         from app.infra.storage.s3 import S3Store
 
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return S3Store(parts.netloc, parts.path, staging, endpoint=endpoint)
+        return S3Store(parts.netloc, parts.path, staging, endpoint=s3_endpoint())
     raise BadStoreUrl

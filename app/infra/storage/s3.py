@@ -52,7 +52,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._staging = staging
-        self._client = _connect(endpoint)
+        self._client = connect(endpoint)
 
     def put_stream(
         self,
@@ -229,7 +229,8 @@ REFUSALS = {
 }
 
 
-def _connect(endpoint: str | None) -> Any:  # boto3 makes its classes while running
+def connect(endpoint: str | None) -> Any:  # boto3 makes its classes while running
+    """Return a client of AWS, or of the S3-compatible store at ``endpoint``."""
     import boto3
     from botocore.config import Config
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.infra.storage import DeletionRefused, ObjectMissing, StoreUnavailable, open_store
+from app.infra.storage.make_bucket import make_bucket
 from tests.infra.storage.conftest import Place
 
 
@@ -71,6 +72,15 @@ def test_a_missing_bucket_is_not_a_missing_object(s3_environment: str, tmp_path:
 
     with pytest.raises(StoreUnavailable):
         store.put_stream("weights", [b"x"], limit=1)
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_missing_bucket_is_made_once(tmp_path: Path) -> None:
+    assert make_bucket("s3://just-made/prefix")
+    assert not make_bucket("s3://just-made/prefix")
+
+    store = open_store("s3://just-made/prefix", staging=tmp_path)
+    assert store.put_stream("weights", [b"x"], limit=1).size == 1
 
 
 @pytest.mark.usefixtures("s3_environment")

@@ -1,0 +1,171 @@
+"""The container files say what the operator's guide promises; read, not run."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|_URL$")
+REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
+INTERPOLATED = re.compile(r"(?<!\$)\$\{?[A-Z_]")
+
+
+def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return loaded
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Return the instructions of each stage of the Dockerfile, and under "" those before."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "Dockerfile").read_text())
+    found: dict[str, list[tuple[str, str]]] = {"": []}
+    stage = ""
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if not line.strip():
+            continue
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            stage = rest.rpartition(" AS ")[2]
+            found[stage] = []
+        found[stage].append((word, rest.strip()))
+    return found
+
+
+SERVICES: dict[str, Any] = compose()["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+def test_every_part_of_the_service_is_there() -> None:
+    assert set(SERVICES) >= {"postgres", "redis", "store", "migrate", "api", "worker", "sweeper"}
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_every_service_says_whether_it_is_well(name: str) -> None:
+    test = SERVICES[name]["healthcheck"]["test"]
+
+    assert test[0] in {"CMD", "CMD-SHELL"}
+    assert len(test) > 1
+
+
+def test_no_secret_has_a_value_or_a_default() -> None:
+    seen = set()
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            holds_secret = SECRET.search(name) and INTERPOLATED.search(value)
+            if holds_secret or (SECRET.search(name) and not name.endswith("_URL")):
+                assert REQUIRED.search(value), f"{name} must have no default"
+                seen.add(name)
+
+    assert seen >= {
+        "POSTGRES_PASSWORD",
+        "REDIS_PASSWORD",
+        "ROOT_SECRET_KEY",
+        "LETHE_DATABASE_URL",
+        "LETHE_BROKER_URL",
+        "LETHE_SECRET_KEY",
+        "LETHE_BOOTSTRAP_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+
+
+def test_nothing_interpolated_has_a_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    for found in re.findall(r"(?<!\$)\$\{[^}]*\}", re.sub(r"(?m)^#.*$", "", text)):
+        assert REQUIRED.fullmatch(found), found
+
+
+def test_images_are_pinned_to_a_version() -> None:
+    for service in SERVICES.values():
+        if "image" in service:
+            _, _, tag = service["image"].partition(":")
+            assert re.match(r"v?\d", tag), service["image"]
+
+
+def test_our_containers_can_write_to_their_data_only() -> None:
+    for name, service in OURS.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["volumes"] == ["lethe-data:/var/lib/lethe"], name
+        assert "privileged" not in service, name
+
+
+def test_our_containers_run_as_the_production_profile_on_shared_doors() -> None:
+    for name, service in OURS.items():
+        environment = service["environment"]
+        assert environment["LETHE_PRODUCTION"] == "true", name
+        assert environment["LETHE_DATABASE_URL"].startswith("postgresql://"), name
+        assert environment["LETHE_BROKER_URL"].startswith("redis://"), name
+        assert environment["LETHE_STORE_URL"].startswith("s3://"), name
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    for service in SERVICES.values():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_nothing_starts_before_the_schema_is_there() -> None:
+    for name in ("api", "worker", "sweeper"):
+        needs = SERVICES[name]["depends_on"]
+        assert needs["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_redis_asks_for_a_password_and_evicts_nothing() -> None:
+    words = shlex.split(SERVICES["redis"]["command"][-1])
+
+    assert words[words.index("--maxmemory-policy") + 1] == "noeviction"
+    assert words[words.index("--requirepass") + 1] == "$$REDIS_PASSWORD"
+
+
+def test_volumes_and_targets_that_are_named_exist() -> None:
+    declared = set(compose()["volumes"])
+    used = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", ())}
+    targets = {service["build"]["target"] for service in OURS.values()}
+
+    assert used == declared
+    assert targets <= set(stages())
+
+
+def test_the_cuda_file_changes_nothing_but_the_worker() -> None:
+    (name, service), *more = compose("docker-compose.cuda.yml")["services"].items()
+
+    assert (name, more) == ("worker", [])
+    assert service["build"]["args"] == {"DEVICE": "cuda"}
+
+
+@pytest.mark.parametrize("target", ["api", "worker"])
+class TestImages:
+    def test_has_one_base_and_runs_as_nobody_special(self, target: str) -> None:
+        stage = stages()[target]
+
+        assert stage[0] == ("FROM", f"base AS {target}")
+        users = [rest for word, rest in stage if word == "USER"]
+        assert users
+        assert users[-1] not in {"root", "0"}
+        after = stage[stage.index(("USER", users[-1])) :]
+        assert not [word for word, _ in after if word in {"RUN", "COPY", "ADD"}]
+
+    def test_says_whether_it_is_well(self, target: str) -> None:
+        assert [word for word, _ in stages()[target]].count("HEALTHCHECK") == 1
+
+    def test_installs_pinned_versions_only(self, target: str) -> None:
+        runs = [rest for word, rest in (*stages()["base"], *stages()[target]) if word == "RUN"]
+
+        for command in re.split(r"&&|;;", " ".join(f"{run} && " for run in runs)):
+            if "pip install" in command:
+                assert any(
+                    pin in command
+                    for pin in ("-c constraints.txt", "--no-deps", "'^torch==' constraints.txt")
+                ), command
+
+
+def test_only_the_worker_has_torch_and_on_the_cpu_unless_told() -> None:
+    found = stages()
+
+    assert "torch" not in " ".join(rest for _, rest in found["base"] + found["api"]).lower()
+    assert ("ARG", "DEVICE=cpu") in found["worker"]
