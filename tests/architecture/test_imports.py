@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Libraries that come with a declared one, whose interface speaks in their terms.
-WITH = {"botocore": "boto3", "click": "typer", "kombu": "celery", "starlette": "fastapi"}
+WITH = {
+    "anyio": "fastapi",
+    "botocore": "boto3",
+    "click": "typer",
+    "kombu": "celery",
+    "starlette": "fastapi",
+}
 OURS = {"app", "workers", "migrations", "scripts", "benchmarks", "tests", "lethe-unlearning"}
 
 # Only what the library may use can be imported; the rest of the environment seems not to be there.
