@@ -5,10 +5,12 @@ the sum of squares of all parameters. The *edited data* are the retained rows pl
 ones; a deletion has no corrected rows.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from app.unlearning.objective import Objective
@@ -117,6 +119,26 @@ class Problem:
         if self.retained_weight != 1.0:
             retained = WeightedRows(retained, self.retained_weight)
         return concatenate(retained, self.replacement)
+
+    @property
+    def nothing_changes(self) -> bool:
+        """Whether the corrected rows are the affected rows as they were, one by one."""
+        if len(self.forget) != len(self.replacement):
+            return False
+        pairs = zip(self.forget.batches(1024), self.replacement.batches(1024), strict=False)
+        return all(
+            torch.equal(old.inputs, new.inputs) and torch.equal(old.targets, new.targets)
+            for old, new in pairs
+        )
+
+    def at(self, values: Mapping[str, Tensor]) -> "Problem":
+        """The same problem with a copy of the network in which some parameters have new values."""
+        model = copy.deepcopy(self.model)
+        own = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+        return replace(self, model=model)
 
     def with_all_retained(self) -> "Problem":
         """The same problem on every retained row, if they can be opened."""

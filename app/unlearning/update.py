@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from app.unlearning.errors import NonFinite
 
-JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 Assurance = Literal["exact", "certified", "empirical"]
 
 ASKED_BY_POLICY = "asked for by the policy"
