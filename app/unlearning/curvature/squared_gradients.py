@@ -18,9 +18,6 @@ from app.unlearning.errors import NotApplicable
 Seeds = Callable[[Tensor], Iterable[Tensor]]
 """From the outputs (b, ...) of a batch, detached, to tensors of their shape."""
 
-SHARED_ELEMENTS = 1 << 22
-"""Most elements of the stack of per-row gradients of a shared parameter."""
-
 
 class SquaredGradients:
     """Accumulate sums of squared per-row gradients, by rules where they hold.
@@ -138,7 +135,7 @@ class _Accumulation:
         """Add shared parameters: the square of the sum over uses, not the sum of squares."""
         for slot, received in self._waiting.items():
             total = self._sums[slot]
-            step = rows_at_once(self._rows, total.numel(), SHARED_ELEMENTS)
+            step = rows_at_once(self._rows, total)
             for start in range(0, self._rows, step):
                 parts = [use.row_gradients(g, start, start + step) for use, g in received]
                 total.add_(torch.stack(parts).sum(0).square_().sum(0))

@@ -13,54 +13,82 @@ import torch
 from torch import Tensor
 
 from app.unlearning.curvature.rules.recorder import Arguments, Operation, Recorder
-from app.unlearning.curvature.rules.use import ReducedUse, Use, rows_at_once
+from app.unlearning.curvature.rules.use import TrailingOffset, Use, rows_at_once
+
+
+class OutputSquares:
+    """Squared output gradients of a layer with one position per row, summed over passes.
+
+    Shared by the weight and the bias of the layer.
+    """
+
+    def __init__(self, rows: int, outputs: int) -> None:
+        """Prepare an empty sum of shape (rows, outputs)."""
+        self._shape = (rows, outputs)
+        self._latest: Tensor | None = None
+        self._sum: Tensor | None = None
+
+    def add(self, gradient: Tensor) -> None:
+        """Add the squares of a gradient, once even if both sharers bring it."""
+        if gradient is self._latest:
+            return
+        self._latest = gradient
+        flat = gradient.reshape(self._shape)
+        self._sum = flat * flat if self._sum is None else self._sum.addcmul_(flat, flat)
+
+    def total(self) -> Tensor | None:
+        """Return the sum, (rows, outputs); None if there was no pass."""
+        self._latest = None
+        return self._sum
 
 
 class LinearWeight(Use):
     """The weight of a linear layer, stored (out, in), or (in, out) if ``transposed``."""
 
     def __init__(
-        self, slot: int, inputs: Tensor, rows: int, outputs: int, *, transposed: bool
+        self,
+        slot: int,
+        inputs: Tensor,
+        squares: OutputSquares,
+        layout: tuple[int, int, int],
+        *,
+        transposed: bool,
     ) -> None:
         """Record the inputs.
 
         Args:
             slot: Which tracked parameter.
             inputs: (rows, ..., in), or (rows * positions, in) with the row as the slower index.
-            rows: Rows of the batch.
-            outputs: Output features.
+            squares: Where to put off products to, if rows have one position.
+            layout: Rows, positions, output features.
             transposed: See the class.
         """
         super().__init__(slot, inputs)
-        self._split_inputs = inputs.detach().reshape(rows, -1, inputs.shape[-1])
-        self._outputs = outputs
+        self._layout = layout
+        self._inputs = inputs.detach().reshape(*layout[:2], inputs.shape[-1])
+        self._squares = squares
         self._transposed = transposed
-        self._squares: Tensor | None = None
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G, or multiply at once where rows have several positions."""
-        if not self._factors:
-            self.add_squares(gradient, total)
-            return
-        flat = self._split(gradient)[:, 0]
-        if self._squares is None:
-            self._squares = flat.square()
+        if self._factors:
+            self._squares.add(gradient)
         else:
-            self._squares.addcmul_(flat, flat)
+            self.add_squares(gradient, total)
 
     def finish(self, total: Tensor) -> None:
         """Multiply the collected squares of G with the squares of A."""
-        if self._squares is not None:
-            self._add_product(self._squares, total)
-            self._squares = None
+        squares = self._squares.total() if self._factors else None
+        if squares is not None:
+            self._add_product(squares, total)
 
     def add_squares(self, gradient: Tensor, total: Tensor) -> None:
         """Add the sum over rows of the squared per-row weight gradients to ``total``."""
         if self._factors:
-            self._add_product(self._split(gradient)[:, 0].square(), total)
+            self._add_product(self._split(gradient)[:, 0] ** 2, total)
             return
-        rows = len(self._split_inputs)
-        step = rows_at_once(rows, total.numel())
+        rows = len(self._inputs)
+        step = rows_at_once(rows, total)
         for start in range(0, rows, step):
             weights = self.row_gradients(gradient, start, start + step)
             if step == 1:
@@ -70,7 +98,7 @@ class LinearWeight(Use):
 
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the weight gradients of rows ``start`` to ``stop``."""
-        left, right = self._split(gradient)[start:stop], self._split_inputs[start:stop]
+        left, right = self._split(gradient)[start:stop], self._inputs[start:stop]
         if self._transposed:
             left, right = right, left
         return torch.bmm(left.transpose(1, 2), right)
@@ -78,16 +106,16 @@ class LinearWeight(Use):
     def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepare the derivatives with respect to a few weights."""
         if self._transposed:
-            incoming, outgoing = index // self._outputs, index % self._outputs
+            incoming, outgoing = index // self._layout[2], index % self._layout[2]
         else:
-            features = self._split_inputs.shape[2]
+            features = self._inputs.shape[2]
             outgoing, incoming = index // features, index % features
         if self._factors:
-            factors = self._split_inputs[:, 0, incoming]
+            factors = self._inputs[:, 0, incoming]
             return lambda gradient: self._split(gradient)[:, 0, outgoing] * factors
         units, unit = outgoing.unique(return_inverse=True)
         features_used, feature = incoming.unique(return_inverse=True)
-        taken = self._split_inputs[:, :, features_used]
+        taken = self._inputs[:, :, features_used]
 
         def derivatives(gradient: Tensor) -> Tensor:
             pairs = torch.bmm(self._split(gradient)[:, :, units].transpose(1, 2), taken)
@@ -97,31 +125,36 @@ class LinearWeight(Use):
 
     @property
     def _factors(self) -> bool:
-        return self._split_inputs.shape[1] == 1
+        return self._layout[1] == 1
 
     def _split(self, gradient: Tensor) -> Tensor:
-        return gradient.reshape(*self._split_inputs.shape[:2], self._outputs)
+        return gradient.reshape(self._layout)
 
     def _add_product(self, squares: Tensor, total: Tensor) -> None:
-        inputs = self._split_inputs[:, 0].square()
+        inputs = self._inputs[:, 0] * self._inputs[:, 0]
         if self._transposed:
             total.addmm_(inputs.t(), squares)
         else:
             total.addmm_(squares.t(), inputs)
 
 
-class TrailingOffset(ReducedUse):
-    """A bias added along the last axes: of a linear layer or a layer norm."""
+class LinearBias(TrailingOffset):
+    """The bias of a linear layer with one position per row."""
 
-    def __init__(self, slot: int, rows: int, shape: tuple[int, ...]) -> None:
-        """Record the number of rows and the shape of the bias."""
-        super().__init__(slot)
-        self._layout = (rows, -1, *shape)
+    def __init__(self, slot: int, squares: OutputSquares, layout: tuple[int, int, int]) -> None:
+        """Record where the squares are summed."""
+        super().__init__(slot, layout[0], layout[2:])
+        self._squares = squares
 
-    def reduce(self, gradient: Tensor) -> Tensor:
-        """Sum over every axis between the row and the bias."""
-        split = gradient.reshape(self._layout)
-        return split[:, 0] if split.shape[1] == 1 else split.sum(1)
+    def fold(self, gradient: Tensor, total: Tensor) -> None:
+        """Add up the squares of G."""
+        self._squares.add(gradient)
+
+    def finish(self, total: Tensor) -> None:
+        """Sum the collected squares over rows."""
+        squares = self._squares.total()
+        if squares is not None:
+            total.add_(squares.sum(0))
 
 
 def linear(
@@ -170,10 +203,16 @@ def _affine(
     if weight_slot is None and bias_slot is None:
         return None
     output: Tensor = operation(**call)
+    layout = (rows, features[..., 0].numel() // rows, output.shape[-1])
+    squares = OutputSquares(layout[0], layout[2])
     uses: list[Use] = []
     if weight_slot is not None:
-        width = output.shape[-1]
-        uses.append(LinearWeight(weight_slot, features, rows, width, transposed=transposed))
+        uses.append(LinearWeight(weight_slot, features, squares, layout, transposed=transposed))
     if bias_slot is not None:
-        uses.append(TrailingOffset(bias_slot, rows, call[bias].shape))
+        single = layout[1] == 1
+        uses.append(
+            LinearBias(bias_slot, squares, layout)
+            if single
+            else TrailingOffset(bias_slot, rows, layout[2:])
+        )
     return recorder.tap(output, uses)

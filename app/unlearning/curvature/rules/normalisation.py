@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.unlearning.curvature.rules.convolution import ChannelOffset
-from app.unlearning.curvature.rules.linear import TrailingOffset
 from app.unlearning.curvature.rules.recorder import Arguments, Operation, Recorder
-from app.unlearning.curvature.rules.use import ReducedUse, Use
+from app.unlearning.curvature.rules.use import (
+    ChannelOffset,
+    ReducedUse,
+    TrailingOffset,
+    Use,
+)
 from app.unlearning.errors import NotApplicable
 
 

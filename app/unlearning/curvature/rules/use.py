@@ -15,6 +15,9 @@ from torch import Tensor
 CACHED_ELEMENTS = 1 << 18
 """Elements of a temporary tensor that still fits the second-level cache of one core."""
 
+DEVICE_ELEMENTS = 1 << 24
+"""Elements of a temporary tensor on an accelerator, where few large calls are best."""
+
 
 class Use(ABC):
     """One use of one parameter.
@@ -90,6 +93,29 @@ class ReducedUse(Use):
         return lambda gradient: self.reduce(gradient).flatten(1)[:, index]
 
 
-def rows_at_once(rows: int, elements: int, budget: int = CACHED_ELEMENTS) -> int:
-    """Return how many rows of ``elements`` each to handle at once, at least one."""
-    return max(1, min(rows, budget // max(1, elements)))
+class TrailingOffset(ReducedUse):
+    """A bias added along the last axes: of a linear layer or a layer norm."""
+
+    def __init__(self, slot: int, rows: int, shape: tuple[int, ...]) -> None:
+        """Record the number of rows and the shape of the bias."""
+        super().__init__(slot)
+        self._split = (rows, -1, *shape)
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """Sum over every axis between the row and the bias."""
+        split = gradient.reshape(self._split)
+        return split[:, 0] if split.shape[1] == 1 else split.sum(1)
+
+
+class ChannelOffset(ReducedUse):
+    """A bias added along axis 1: of a convolution, a batch norm or a group norm."""
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """Sum over the spatial axes."""
+        return gradient.flatten(2).sum(2) if gradient.dim() > 2 else gradient
+
+
+def rows_at_once(rows: int, total: Tensor) -> int:
+    """Return how many per-row gradients of the shape of ``total`` to form at once, at least one."""
+    budget = CACHED_ELEMENTS if total.device.type == "cpu" else DEVICE_ELEMENTS
+    return max(1, min(rows, budget // max(1, total.numel())))
