@@ -8,12 +8,25 @@ forked: a forked child of a process that has computed hangs, and CUDA refuses it
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 
+from app.infra import pulse
 from app.infra.settings import Settings, settings
 
 QUEUE = "lethe"
 POLLING_SECONDS = 0.1
+
+
+class Pulse(bootsteps.StartStopStep):
+    """Shows that the worker's own loop turns, also while its child computes for hours."""
+
+    requires = frozenset({"celery.worker.components:Timer"})
+
+    def start(self, worker: Any) -> None:
+        """Beat now and then every few seconds."""
+        beat = (settings().home, "worker")
+        pulse.beat(*beat)
+        worker.timer.call_repeatedly(pulse.BEAT_SECONDS, pulse.beat, beat)
 
 
 def broker_folders(config: Settings) -> dict[str, Path]:
@@ -71,6 +84,7 @@ def make_application(config: Settings) -> Celery:
         worker_proc_alive_timeout=60.0,
         worker_send_task_events=False,
     )
+    application.steps["worker"].add(Pulse)
     return application
 
 
