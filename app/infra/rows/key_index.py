@@ -156,8 +156,8 @@ def _repeated_keys(rows: NDArray[np.int64], hashes: NDArray[np.uint64], keys: St
 
 
 def _shift(rows: int) -> np.uint64:
-    """Return how far to shift a hash to get its bucket; there is about one row in each."""
-    return np.uint64(64 - max(1, (rows - 1).bit_length()))
+    """Return how far to shift a hash to get its bucket; there are two for each row or more."""
+    return np.uint64(63 - (rows - 1).bit_length())
 
 
 def _expand(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -12,11 +12,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-SLACK = 8
+WORD = 8
+SLACK = WORD
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, Knuth's multiplicative hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)  # an odd constant with well spread bits
 _SHIFT = np.uint64(32)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_FIRST_BYTES = np.array([256**count - 1 for count in range(WORD + 1)], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,12 @@ class PackedStrings:
 
         Lone surrogates are let through: they match no stored string.
         """
-        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        data = np.frombuffer(b"".join([*encoded, bytes(SLACK)]), np.uint8)
+        joined = "".join(texts).encode("utf-8", "surrogatepass")
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        if len(joined) != int(lengths.sum()):  # not ASCII: bytes are not characters
+            bytes_of = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
+            lengths = np.fromiter(bytes_of, np.int64, len(texts))
+        data = np.frombuffer(joined + bytes(SLACK), np.uint8)
         return cls(data, np.cumsum(lengths) - lengths, lengths)
 
     def take(self, positions: NDArray[np.int64]) -> "PackedStrings":
@@ -71,16 +75,9 @@ class PackedStrings:
         joined: NDArray[np.uint8] = self.data[places]
         return joined
 
-    def words(self, number: int, which: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Return bytes ``8 number .. 8 number + 7`` of some strings, zero beyond their ends."""
-        window: NDArray[np.uint64] = np.ndarray(
-            (len(self.data) - SLACK + 1,), "<u8", self.data, strides=(1,)
-        )
-        word = window[self.starts[which] + 8 * number]
-        beyond = np.clip(8 * (number + 1) - self.lengths[which], 0, 8).astype(np.uint64)
-        # A shift by 64 is undefined, hence at most 7 bytes are cut: no string is asked
-        # for a word that it does not reach.
-        return word & (_ALL >> (beyond * np.uint64(8)))
+    def window(self) -> NDArray[np.uint64]:
+        """Return the buffer as the eight bytes that begin at each of its places."""
+        return np.ndarray((len(self.data) - SLACK + 1,), "<u8", self.data, strides=(1,))
 
 
 def hash_strings(strings: PackedStrings, seed: int) -> NDArray[np.uint64]:
@@ -89,26 +86,44 @@ def hash_strings(strings: PackedStrings, seed: int) -> NDArray[np.uint64]:
     Multiply and fold, one word at a time. The secret seed keeps a data set made on purpose
     from colliding; it is no cryptographic protection.
     """
+    window = strings.window()
     hashes = (strings.lengths.astype(np.uint64) + np.uint64(seed)) * _ODD
-    which = np.flatnonzero(strings.lengths > 0)
-    number = 0
+    which = np.flatnonzero(strings.lengths)
+    starts, left = strings.starts[which], strings.lengths[which]
     while len(which):
-        mixed = (hashes[which] ^ strings.words(number, which)) * _MIX
+        mixed = (hashes[which] ^ _words(window, starts, left)) * _MIX
         mixed = (mixed ^ (mixed >> _SHIFT)) * _ODD
         hashes[which] = mixed ^ (mixed >> _SHIFT)
-        number += 1
-        which = which[strings.lengths[which] > 8 * number]
+        go_on = np.flatnonzero(left > WORD)
+        which, starts, left = which[go_on], starts[go_on] + WORD, left[go_on] - WORD
     return hashes
 
 
 def equal_strings(left: PackedStrings, right: PackedStrings) -> NDArray[np.bool_]:
-    """Compare the strings of two equally long collections pairwise, byte for byte."""
+    """Compare the strings of two equally long collections pairwise, byte for byte.
+
+    From the last word to the first: ids made by counting differ at their ends.
+    """
     equal: NDArray[np.bool_] = left.lengths == right.lengths
+    windows = left.window(), right.window()
     which = np.flatnonzero(equal & (left.lengths > 0))
-    number = 0
+    lengths = left.lengths[which]
+    offsets = (lengths - 1) // WORD * WORD
     while len(which):
-        same = left.words(number, which) == right.words(number, which)
+        words = (
+            _words(window, strings.starts[which] + offsets, lengths - offsets)
+            for window, strings in zip(windows, (left, right), strict=True)
+        )
+        same = next(words) == next(words)
         equal[which[~same]] = False
-        number += 1
-        which = which[same & (left.lengths[which] > 8 * number)]
+        go_on = np.flatnonzero(same & (offsets > 0))
+        which, lengths, offsets = which[go_on], lengths[go_on], offsets[go_on] - WORD
     return equal
+
+
+def _words(
+    window: NDArray[np.uint64], starts: NDArray[np.int64], left: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Return eight bytes from each of ``starts``, zero where a string has fewer ``left``."""
+    words = window[starts]
+    return words if left.min() >= WORD else words & _FIRST_BYTES[np.minimum(left, WORD)]
