@@ -20,6 +20,7 @@ WITH = {
     "click": "typer",
     "kombu": "celery",
     "starlette": "fastapi",
+    "typing_extensions": "pydantic",
 }
 OURS = {"app", "workers", "migrations", "scripts", "benchmarks", "tests", "lethe-unlearning"}
 
