@@ -1,0 +1,102 @@
+"""Rows of a version's data as tensors: which ones, with which values, and how many."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.domain.catalog import Version
+from app.domain.edits import Edits
+from app.infra.rows import Overlay, RowStore
+from app.unlearning.rows import Batch, Rows, TensorRows, empty
+from workers.inputs import StoreRows, make_encoder
+
+RowNumbers = NDArray[np.int64]
+
+MEMORY_BYTES = 512 * 2**20
+"""Rows that fit into this much memory are decoded once; others are decoded whenever read."""
+BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads rows of one dataset revision as one version sees them.
+
+    Attributes:
+        store: The row files.
+        version: Whose inputs and objective decide on the tensors.
+        device: Where the tensors go.
+    """
+
+    store: RowStore
+    version: Version
+    device: torch.device
+
+    def rows(self, numbers: RowNumbers, values: Overlay) -> Rows:
+        """Return some rows with pending corrections applied; no tensor is made yet."""
+        if not len(numbers):
+            return empty()
+        return StoreRows(
+            self.store,
+            numbers,
+            make_encoder(self.version.inputs),
+            self.store.roles.label,
+            self.version.objective,
+            values,
+            self.device,
+        )
+
+
+def open_reader(root: Path, edits: Edits, version: Version, device: torch.device) -> Reader:
+    """Open the row files that a version's edits are about, below ``root``."""
+    return Reader(RowStore.open(root / edits.folder), version, device)
+
+
+def retained_numbers(store: RowStore, edits: Edits) -> RowNumbers:
+    """Return the training rows that are neither deleted nor corrected by the job, ascending."""
+    return _without(store.in_split(edits.split), edits.forget, edits.replaced, edits.removed)
+
+
+def holdout_numbers(store: RowStore, edits: Edits) -> RowNumbers:
+    """Return the held-out rows that may still be read, ascending."""
+    if edits.holdout_split is None:
+        return np.empty(0, np.int64)
+    return _without(store.in_split(edits.holdout_split), edits.forget, edits.removed)
+
+
+def sample(numbers: RowNumbers, most: int, seed: int) -> RowNumbers:
+    """Draw at most ``most`` rows uniformly without replacement, ascending."""
+    if len(numbers) <= most:
+        return numbers
+    drawn = np.random.default_rng(seed).choice(len(numbers), most, replace=False)
+    return numbers[np.sort(drawn)]
+
+
+def seed_of(name: str) -> int:
+    """Return a seed that is the same whenever the same job is run."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+
+def in_memory(rows: Rows, limit: int = MEMORY_BYTES) -> Rows:
+    """Decode rows once and for all if they fit into ``limit`` bytes."""
+    if not len(rows):
+        return rows
+    one = rows.take(torch.zeros(1, dtype=torch.int64))
+    if len(rows) * _bytes(one) > limit:
+        return rows
+    batches = list(rows.batches(BATCH_ROWS))
+    return TensorRows(
+        torch.cat([batch.inputs for batch in batches]),
+        torch.cat([batch.targets for batch in batches]),
+    )
+
+
+def _bytes(batch: Batch) -> int:
+    return batch.inputs.nbytes + batch.targets.nbytes
+
+
+def _without(numbers: RowNumbers, *others: RowNumbers) -> RowNumbers:
+    return np.setdiff1d(numbers, np.concatenate(others), assume_unique=False)

@@ -1,0 +1,105 @@
+"""The verification report of a job, as the HTTP contract shows it."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.unlearning.problem import Problem
+from app.unlearning.update import Update, changed_scalars
+from workers.account import Account
+from workers.verifying import Verification
+
+
+def report_of(
+    problem: Problem,
+    update: Update,
+    result: nn.Module,
+    verification: Verification,
+    account: Account,
+    statistics_rows: int,
+) -> dict[str, Any]:
+    """Write the report.
+
+    Args:
+        problem: The problem.
+        update: What the method did.
+        result: The network after it.
+        verification: What was measured.
+        account: What it cost.
+        statistics_rows: Rows that batch-norm statistics were computed on again; 0 for none.
+
+    Returns:
+        A JSON document without any id, label or cell.
+    """
+    device = next((p.device for p in result.parameters()), torch.device("cpu"))
+    report: dict[str, Any] = {
+        "verdict": verification.judgement.verdict,
+        "assurance": update.assurance,
+        "method": update.method,
+        "method_reason": update.reason,
+        "parameters": dict(update.parameters),
+        "measurements": [measurement.document() for measurement in verification.measurements],
+        "controls": verification.controls,
+        "gates": [gate.document() for gate in verification.judgement.gates],
+        "cost": {
+            "seconds": account.seconds(),
+            "phases": dict(account.phases),
+            "threads": torch.get_num_threads(),
+            "device": device.type,
+            "rows_read": _rows_read(problem, update),
+            "parameters_changed": changed_scalars(problem.model, result),
+            "parameters_selected": update.selected,
+            "parameters_total": problem.parameter_count,
+            "gradient_evaluations": update.gradient_evaluations,
+        },
+        "rows": {
+            "forgotten": len(problem.forget),
+            "replaced": len(problem.replacement),
+            "retained_at_hand": len(problem.retained),
+            "retained_total": problem.retained_total,
+        },
+        "diagnostics": dict(update.diagnostics),
+    }
+    if statistics_rows:
+        report["batch_norm"] = (
+            "running statistics were frozen in curvature and update and then computed again on "
+            f"{statistics_rows} retained and corrected rows"
+        )
+    if verification.notes:
+        report["notes"] = verification.notes
+    finite: dict[str, Any] = only_finite(report)
+    return finite
+
+
+def baseline_of(verification: Verification) -> dict[str, Any]:
+    """Return the new version's baseline out of what was measured."""
+    halves = {"training": "retain", "holdout": "holdout"}
+    figures: dict[str, Any] = {}
+    for half, name in halves.items():
+        found = {
+            quantity: value
+            for quantity in ("loss", "accuracy")
+            if (value := verification.figure(f"{name}_{quantity}")) is not None
+        }
+        if found:
+            figures[half] = found
+    return figures
+
+
+def only_finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: only_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [only_finite(item) for item in value]
+    return value
+
+
+def _rows_read(problem: Problem, update: Update) -> int:
+    """Count the distinct rows read: by the method, and to measure its result."""
+    held_out = 0 if problem.holdout is None else len(problem.holdout)
+    return max(update.rows_read, problem.rows_at_hand) + held_out

@@ -1,0 +1,87 @@
+"""The withdraw job: what a finished request condemns is physically destroyed.
+
+Every step can be repeated, so a killed worker's successor does the whole plan again. Only when
+all of it is done is it recorded.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+import structlog
+
+from app.domain.actions import withdrawal
+from app.domain.actions.withdrawal import Plan
+from app.infra import db
+from app.infra.rows import RowStore
+from app.infra.settings import settings
+from app.infra.storage import open_store
+from workers.faults import pause_at
+from workers.lease import Lease
+from workers.staging import remove_staging
+
+log = structlog.get_logger(__name__)
+
+TRUNCATE_SECONDS = 60.0
+"""How long to wait for readers that keep the write-ahead log from being emptied."""
+
+
+def run(lease: Lease) -> None:
+    """Destroy what the plan names, record it, and empty the database's log."""
+    with lease.recording() as tx:
+        plan = withdrawal.plan(tx, lease.job_id, lease.fence)
+    destroy_objects(plan)
+    lease.check()
+    pause_at("mid-withdrawal")
+    destroy_rows(plan, lease)
+    for job_id in plan.jobs:
+        remove_staging(job_id)
+    with lease.recording() as tx:
+        withdrawal.complete(tx, lease.job_id, lease.fence)
+    empty_log()
+    log.info("withdrawal.done", objects=len(plan.objects), stores=len(plan.erase))
+
+
+def destroy_objects(plan: Plan) -> None:
+    """Delete weights, curvature and whatever other attempts left beside them."""
+    store = open_store(settings().store_url)
+    for key in plan.objects:
+        store.delete(key)
+    for prefix in plan.prefixes:
+        for key in list(store.list(prefix.prefix)):
+            if key not in prefix.keep:
+                store.delete(key)
+
+
+def destroy_rows(plan: Plan, lease: Lease) -> None:
+    """Erase rows, write corrected cells over the old ones, remove whole revisions."""
+    root = settings().rows_folder
+    for erasure in plan.erase:
+        lease.check()
+        with RowStore.open(root / erasure.folder, writable=True) as rows:
+            rows.erase(erasure.rows)
+    for rewriting in plan.overwrite:
+        lease.check()
+        with RowStore.open(root / rewriting.folder, writable=True) as rows:
+            rows.write_overlay(rewriting.overlay)
+    for folder in plan.row_folders:
+        _remove_revision(root / folder)
+
+
+def empty_log(seconds: float = TRUNCATE_SECONDS) -> None:
+    """Empty the write-ahead log, trying again while readers are in the way.
+
+    Left to the sweeper when the time is up: it empties the log whenever it finds it long.
+    """
+    deadline = time.monotonic() + seconds
+    while not db.truncate_log():
+        if time.monotonic() > deadline:
+            log.warning("withdrawal.log-not-emptied")
+            return
+        time.sleep(0.05)
+
+
+def _remove_revision(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for partial in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
