@@ -1,5 +1,8 @@
 """Fixtures that any test may ask for: real servers, and a database of its own."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -13,6 +16,15 @@ from psycopg import sql
 
 from app.cli.migrate import alembic_config
 from tests.servers import postgres_server, redis_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests away from the settings and the data folder of this machine's own service."""
+    for name in [name for name in os.environ if name.startswith("LETHE_")]:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="lethe-tests-")
+    os.environ["LETHE_HOME"] = home
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")
