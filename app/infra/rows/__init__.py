@@ -20,6 +20,7 @@ from app.infra.rows.errors import (
     UnusableRows,
     WrongType,
 )
+from app.infra.rows.input_specs import check_inputs, check_targets
 from app.infra.rows.overlay import Overlay
 from app.infra.rows.store import RowStore
 from app.infra.rows.strings import PackedStrings
@@ -48,5 +49,7 @@ __all__ = [
     "UnknownColumn",
     "UnusableRows",
     "WrongType",
+    "check_inputs",
+    "check_targets",
     "delete_partial",
 ]
