@@ -157,29 +157,27 @@ def test_a_value_that_is_no_number_fails(value: float) -> None:
     assert judge([broken], {"membership_auc": 1.0}).verdict == "failed"
 
 
-@given(st.lists(st.sampled_from(["passed", "failed", "inconclusive"]), max_size=4))
+@given(st.lists(st.sampled_from(["passed", "failed", "inconclusive"]), max_size=3))
 def test_one_failed_gate_fails_all_and_one_open_gate_leaves_all_open(wanted: list[str]) -> None:
-    values = {"passed": (0.1, 0.1), "failed": (0.9, 0.9), "inconclusive": (0.1, 0.9)}
-    names = ["membership_auc", "retain_accuracy_drop", "holdout_accuracy_drop",
-             "membership_auc_to_reference"]  # fmt: skip
+    ends = {"passed": (0.1, 0.1), "failed": (0.9, 0.9), "inconclusive": (0.1, 0.9)}
+    intervals = [Interval(*ends[verdict]) for verdict in wanted]
+    gates = ["membership_auc", "corrected_accuracy", "forget_gap_closed"][: len(wanted)]
     measurements = []
-    for gate, verdict in zip(names, wanted, strict=False):
-        low, high = values[verdict]
+    if len(wanted) > 0:
+        measurements.append(auc(intervals[0].low, *intervals[0]))
+    for name, interval in zip(
+        ("corrected_accuracy", "forget_accuracy"), intervals[1:], strict=False
+    ):
+        # Lower limits: mirrored, so that the same words mean the same verdicts.
+        low, high = 1 - interval.high, 1 - interval.low
         measurements.append(
-            {
-                "membership_auc": Measurement("membership_auc", 1, after=low,
-                                              interval=Interval(low, high)),
-                "retain_accuracy_drop": Measurement("retain_accuracy", 1, change=-low,
-                                                    change_interval=Interval(-high, -low)),
-                "holdout_accuracy_drop": Measurement("holdout_accuracy", 1, change=-low,
-                                                     change_interval=Interval(-high, -low)),
-            }.get(gate)
-        )  # fmt: skip
-    usable = [m for m in measurements if m is not None]
-    judged = judge(usable, dict.fromkeys(names[: len(usable)], 0.5))
-    verdicts = [gate.verdict for gate in judged.gates]
-    assert verdicts == wanted[: len(usable)]
-    expected = "failed" if "failed" in verdicts else (
-        "inconclusive" if "inconclusive" in verdicts else "passed"
-    )  # fmt: skip
-    assert judged.verdict == expected
+            corrected(high, low, high)
+            if name == "corrected_accuracy"
+            else gap(1.0, 1 - high, 0.0, 1 - high, 1 - low)
+        )
+
+    judged = judge(measurements, dict.fromkeys(gates, 0.5))
+
+    assert [gate.verdict for gate in judged.gates] == wanted
+    worst = ["failed", "inconclusive", "passed"]
+    assert judged.verdict == min(wanted, key=worst.index, default="passed")
