@@ -1,0 +1,1 @@
+"""The HTTP edge: parses, knows the caller, calls one action or query, writes the answer."""

@@ -1,0 +1,77 @@
+"""The description of the interface, completed with what every route can answer.
+
+FastAPI knows what a route declares. What comes before a route (keys, scopes, bodies) and
+after it (a door that does not answer) is the same for all and is added here.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api import errors
+from app.api.schemas.base import Problem
+from app.domain import errors as domain
+
+PUBLIC = ("/healthz", "/readyz", "/version")
+PREFIXES = {
+    "api_key_id": "key",
+    "dataset_id": "ds",
+    "job_id": "job",
+    "model_id": "mdl",
+    "request_id": "req",
+    "version_id": "mv",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let the application describe itself completely."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = description(app)
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def description(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(operation, is_public=path in PUBLIC)
+    return document
+
+
+def _complete(operation: dict[str, Any], *, is_public: bool) -> None:
+    """Add the answers that do not depend on the route, and drop FastAPI's own 422."""
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        responses["422"] = errors.problems(domain.Refused)[422]
+    added: list[type[domain.DomainError]] = [errors.Unavailable]
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if not is_public:
+        added += [domain.Unauthenticated, domain.Forbidden]
+    if names & {"cursor", "If-Match", "If-None-Match", "Idempotency-Key", "Repr-Digest"}:
+        added.append(errors.BadRequest)
+    if names & {"If-Match"}:
+        added.append(domain.StaleVersion)
+    if "If-None-Match" in names:
+        responses.setdefault("304", {"description": "The caller holds this already."})
+    if "requestBody" in operation:
+        added += [errors.BadRequest, domain.TooLarge, errors.UnsupportedMediaType]
+    for status, answer in errors.problems(*added).items():
+        responses.setdefault(str(status), answer)
+    for parameter in operation.get("parameters", ()):
+        prefix = PREFIXES.get(parameter["name"])
+        if parameter["in"] == "path" and prefix is not None:
+            parameter["schema"] |= {"pattern": f"^{prefix}_[0-9a-z]{{26}}$"}

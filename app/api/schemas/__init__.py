@@ -1,0 +1,1 @@
+"""The documents that travel: strict on the way in, exact on the way out."""

@@ -1,0 +1,52 @@
+"""Audit entries."""
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from app.api.schemas.base import Output, Time
+from app.domain.audit import AuditEntry
+
+
+class EntityOut(Output):
+    """What an entry is about."""
+
+    kind: str
+    id: str
+
+
+class EntryOut(Output):
+    """One change of state; ``index`` and ``leaf_hash`` are null until the entry is sealed."""
+
+    index: int | None
+    id: str
+    time: Time
+    type: str
+    actor: str
+    entity: EntityOut
+    request_id: str | None
+    job_id: str | None
+    version_id: str | None
+    from_state: str | None = Field(serialization_alias="from")
+    to_state: str | None = Field(serialization_alias="to")
+    facts: dict[str, Any]
+    leaf_hash: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """Write an entry's document; entries are not sealed yet."""
+        return cls(
+            index=None,
+            id=entry.id,
+            time=entry.time,
+            type=entry.type,
+            actor=entry.actor,
+            entity=EntityOut(kind=entry.entity_kind, id=entry.entity_id),
+            request_id=entry.request_id,
+            job_id=entry.job_id,
+            version_id=entry.version_id,
+            from_state=entry.from_state,
+            to_state=entry.to_state,
+            facts=entry.facts,
+            leaf_hash=None,
+        )
