@@ -5,19 +5,23 @@ slower than the rules. It serves the networks the rules cannot, and is what the 
 against.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def row_gradients(
-    model: nn.Module, parameters: Sequence[Tensor], inputs: Tensor, seeds: Sequence[Tensor]
+    run: Callable[[Tensor], Tensor],
+    parameters: Sequence[Tensor],
+    inputs: Tensor,
+    seeds: Sequence[Tensor],
 ) -> Iterator[tuple[Tensor | None, ...]]:
     """Yield, for every row and every seed, the gradients of <seed, outputs> of that row alone.
 
     Args:
-        model: The network, in eval mode.
+        run: The network, in eval mode.
         parameters: What to differentiate with respect to.
         inputs: (b, ...).
         seeds: Tensors of the shape of the outputs, (b, ...).
@@ -27,7 +31,7 @@ def row_gradients(
         by seed.
     """
     for row in range(len(inputs)):
-        outputs = model(inputs[row : row + 1])
+        outputs = run(inputs[row : row + 1])
         for position, seed in enumerate(seeds):
             if not outputs.requires_grad:
                 yield (None,) * len(parameters)
@@ -42,14 +46,44 @@ def row_gradients(
 
 
 def add_squared_row_gradients(
-    model: nn.Module,
+    run: Callable[[Tensor], Tensor],
     parameters: Sequence[Tensor],
     inputs: Tensor,
     seeds: Sequence[Tensor],
     totals: Sequence[Tensor],
 ) -> None:
     """Add the squares of all per-row gradients to ``totals``; arguments as in row_gradients."""
-    for gradients in row_gradients(model, parameters, inputs, seeds):
+    for gradients in row_gradients(run, parameters, inputs, seeds):
         for gradient, total in zip(gradients, totals, strict=True):
             if gradient is not None:
                 total.addcmul_(gradient, gradient)
+
+
+def random_seed(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Return a fixed random tensor of the shape of the outputs, for comparing two ways."""
+    with torch.no_grad():
+        outputs = run(inputs)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(outputs.shape, generator=generator).to(outputs)
+
+
+def agree(found: Tensor, expected: Tensor, scale: float) -> bool:
+    """Say whether two results of the same computation differ by rounding only.
+
+    A wrong attribution of rows is wrong by about 100 %, so the bound can be generous. What is
+    nothing but rounding noise, such as the gradient of a bias without effect, is compared on the
+    scale of the whole network.
+
+    Args:
+        found: One result.
+        expected: The other.
+        scale: The largest entry anywhere in the network.
+
+    Returns:
+        Whether they agree.
+    """
+    if not found.numel():
+        return True
+    precision = torch.finfo(found.dtype).eps
+    bound = min(0.1, 10 * math.sqrt(precision)) * float(expected.abs().max()) + precision * scale
+    return float((found - expected).abs().max()) <= bound

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from app.unlearning.curvature.row_by_row import add_squared_row_gradients
+from app.unlearning.curvature.row_by_row import add_squared_row_gradients, agree, random_seed
 from app.unlearning.curvature.rules.use import Use, rows_at_once
 from app.unlearning.curvature.tape import Tape
 from app.unlearning.errors import NotApplicable
@@ -95,10 +95,7 @@ class SquaredGradients:
 
     def _check(self, inputs: Tensor) -> tuple[str, ...]:
         """Compare the rules with single rows on a few rows and random seeds."""
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            outputs = self._model(inputs)
-        seed = torch.randn(outputs.shape, generator=generator).to(outputs)
+        seed = random_seed(self._model, inputs)
         expected = [torch.zeros_like(parameter) for parameter in self._parameters]
         add_squared_row_gradients(self._model, self._parameters, inputs, [seed], expected)
         found = [torch.zeros_like(parameter) for parameter in self._parameters]
@@ -108,10 +105,11 @@ class SquaredGradients:
             return (f"the rules do not fit the network: {type(error).__name__}",)
         if escaped:
             return escaped
+        scale = max((float(total.max()) for total in expected if total.numel()), default=0.0)
         return tuple(
             f"{name}: rows cannot be told apart"
             for name, ours, theirs in zip(self._names, found, expected, strict=True)
-            if not _agree(ours, theirs, expected)
+            if not agree(ours, theirs, scale)
         )
 
 
@@ -191,16 +189,3 @@ def accumulators(
         if name not in out or out[name].shape != parameter.shape:
             raise NotApplicable(f"no accumulator of the right shape for {name}")
     return {name: out[name].zero_() for name in parameters}
-
-
-def _agree(found: Tensor, expected: Tensor, everything: Sequence[Tensor]) -> bool:
-    """Say whether two sums of squares differ by rounding only.
-
-    A wrong attribution of rows is wrong by about 100 %; what is nothing but rounding noise, such
-    as a bias without any effect, is compared on the scale of the whole network.
-    """
-    precision = torch.finfo(found.dtype).eps
-    scale = max((float(tensor.max()) for tensor in everything if tensor.numel()), default=0.0)
-    own = float(expected.max()) if expected.numel() else 0.0
-    tolerance = min(0.1, 10 * precision**0.5) * own + precision * scale
-    return not found.numel() or float((found - expected).abs().max()) <= tolerance
