@@ -45,7 +45,7 @@ def redis_url(redis_address: str) -> str:
 @pytest.fixture(scope="session")
 def postgres_template() -> Iterator[str]:
     """The URL of a database that holds our newest schema and no rows; it is only copied."""
-    with postgres_server() as server, _database(server) as url:
+    with postgres_server() as server, database_like(server) as url:
         command.upgrade(
             alembic_config(url.replace("postgresql://", "postgresql+psycopg://")), "head"
         )
@@ -55,12 +55,12 @@ def postgres_template() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_template: str) -> Iterator[str]:
     """The URL of a fresh PostgreSQL database with our newest schema."""
-    with _database(postgres_template) as url:
+    with database_like(postgres_template) as url:
         yield url
 
 
 @contextmanager
-def _database(origin: str) -> Iterator[str]:
+def database_like(origin: str) -> Iterator[str]:
     """Make a database, drop it in the end; it begins as a copy of the one that ``origin`` names."""
     parts = urlsplit(origin)
     name = f"test_{uuid4().hex}"
