@@ -80,7 +80,9 @@ class Keeper:
                 body=bytes(response.body),
             )
             self.tx.flush()
-        except IntegrityError:
+        except IntegrityError as error:
+            if "unique" not in str(error.orig).lower():
+                raise
             raise KeyInFlight from None
 
     def _lock(self) -> None:

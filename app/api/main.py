@@ -1,8 +1,11 @@
 """The application: routes, problem documents, surroundings and its own description."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
-from app.api import errors, openapi
+from app.api import errors, openapi, transactions
 from app.api.middleware import Surroundings
 from app.api.routes import (
     access,
@@ -16,6 +19,7 @@ from app.api.routes import (
     versions,
     weights,
 )
+from app.domain.actions import bootstrap
 
 ROUTERS = (
     operations.router,
@@ -32,8 +36,15 @@ ROUTERS = (
 )
 
 
+@asynccontextmanager
+async def first_things(app: FastAPI) -> AsyncIterator[None]:
+    """Make the default tenant and accept the operator's key, at the first start."""
+    await transactions.write(bootstrap.ensure_bootstrap)
+    yield
+
+
 def create_app() -> FastAPI:
-    """Build the application; nothing is opened before the first request."""
+    """Build the application; nothing is opened before it starts."""
     app = FastAPI(
         title="Lethe",
         summary="Takes training data out of deployed neural networks and proves what it did.",
@@ -41,6 +52,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=first_things,
         separate_input_output_schemas=True,
     )
     for router in ROUTERS:
