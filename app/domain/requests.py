@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain import audit
 from app.domain.base import Entity, Moves, moves
+from app.infra import clock
 from app.infra.db import Base, JsonDocument, UtcDateTime
 
 DONE_STATES = ("fulfilled", "partially_fulfilled", "nothing_found", "rejected", "cancelled")
@@ -32,7 +33,7 @@ class Request(Entity):
         running="publishing withdrawing needs_attention scheduled",
         publishing="withdrawing needs_attention",
         needs_attention="scheduled withdrawing",
-        withdrawing="fulfilled partially_fulfilled needs_attention",
+        withdrawing="fulfilled partially_fulfilled needs_attention cancelled",
     )
 
     kind: Mapped[str] = mapped_column(String(20))
@@ -62,7 +63,8 @@ class RequestRows(Base):
     """The rows a request names in one revision, and for a correction their new cells.
 
     ``rows``: sealed int64 row numbers, little-endian. ``corrections``: sealed overlay bytes
-    (see ``app.infra.rows``). Both are set to None when the request is done.
+    (see ``app.infra.rows``). Both are set to None when the request is done. A removed feature
+    concerns ``is_everything``: no row numbers are kept then.
     """
 
     __tablename__ = "request_rows"
@@ -72,6 +74,7 @@ class RequestRows(Base):
     revision: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
     count: Mapped[int]
+    is_everything: Mapped[bool] = mapped_column(default=False)
     rows: Mapped[bytes | None] = mapped_column(LargeBinary)
     corrections: Mapped[bytes | None] = mapped_column(LargeBinary)
 
@@ -129,4 +132,4 @@ class IdempotencyRecord(Base):
     status: Mapped[int]
     headers: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     body: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True, default=clock.now)
