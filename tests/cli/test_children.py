@@ -62,7 +62,8 @@ def test_program_does_not_start_without_its_parent() -> None:
 
 
 def test_ended_child_starts_again(tmp_path: Path) -> None:
-    mark, said = tmp_path / "pid", []
+    mark = tmp_path / "pid"
+    said: list[str] = []
     command = [sys.executable, "-c", writes_its_pid(mark, "time.sleep(60)")]
     child = Child("sleeper", command, os.environ, said.append)
     child.start()
