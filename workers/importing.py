@@ -68,7 +68,7 @@ def _complete(lease: Lease, plan: ImportPlan, folder: Path, imported: Imported) 
     with RowStore.open(folder) as store:
         columns = [spec.to_json() for spec in store.columns.values()]
     with lease.recording() as tx:
-        return importing.complete_import(
+        is_kept: bool = importing.complete_import(
             tx,
             lease.job_id,
             lease.fence,
@@ -79,6 +79,7 @@ def _complete(lease: Lease, plan: ImportPlan, folder: Path, imported: Imported) 
             corrected=imported.corrected,
             watermark=plan.watermark,
         )
+    return is_kept
 
 
 def _destroy_upload(plan: ImportPlan) -> None:

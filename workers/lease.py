@@ -27,6 +27,15 @@ BEATS_PER_LEASE = 4
 SLOWEST_BEAT_SECONDS = 2.0
 """Also how long a running job may take to hear that it is to stop."""
 REPORT_SECONDS = 0.3
+SPANS = {
+    "loading": (0.0, 0.1),
+    "curvature": (0.1, 0.2),
+    "updating": (0.2, 0.6),
+    "verifying": (0.6, 0.9),
+    "storing": (0.9, 0.95),
+    "publishing": (0.95, 1.0),
+}
+"""Which part of a whole job each phase is, as people watch it; seconds are in the report."""
 
 
 class Stopped(Exception):
@@ -90,7 +99,8 @@ class Lease:
 
         Args:
             phase: One of the phases of the HTTP contract.
-            fraction: Share of the phase that is done, in [0, 1].
+            fraction: Share of the phase that is done, in [0, 1]; what is recorded is the share
+                of the whole job.
 
         Raises:
             FenceLost: Another worker has the job.
@@ -100,8 +110,10 @@ class Lease:
         if phase != self.phase or is_due:
             self.phase = phase
             self._reported = time.monotonic()
+            start, end = SPANS[phase]
+            whole = start + (end - start) * min(1.0, max(0.0, fraction))
             with db.writing() as tx:
-                self._hear(running.progress(tx, self.job_id, self.fence, phase, fraction))
+                self._hear(running.progress(tx, self.job_id, self.fence, phase, whole))
         self.check()
 
     @contextmanager

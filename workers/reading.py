@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from app.domain.catalog import Version
 from app.domain.edits import Edits
-from app.infra.rows import Overlay, RowStore
+from app.infra.rows import BadInputs, Overlay, RowStore
 from app.unlearning.rows import Batch, Rows, TensorRows, empty
-from workers.inputs import StoreRows, make_encoder
+from workers.inputs.encoder import make_encoder
+from workers.inputs.store_rows import StoreRows
 
 RowNumbers = NDArray[np.int64]
 
@@ -36,17 +37,19 @@ class Reader:
     device: torch.device
 
     def rows(self, numbers: RowNumbers, values: Overlay) -> Rows:
-        """Return some rows with pending corrections applied; no tensor is made yet."""
+        """Return some rows with pending corrections applied; no tensor is made yet.
+
+        Raises:
+            BadInputs: The inputs do not fit the columns, or there is no label column.
+        """
         if not len(numbers):
             return empty()
+        label = self.store.roles.label
+        if label is None:
+            raise BadInputs("/objective", "the dataset has no label column")
+        encoder = make_encoder(self.version.inputs, self.store.columns)
         return StoreRows(
-            self.store,
-            numbers,
-            make_encoder(self.version.inputs),
-            self.store.roles.label,
-            self.version.objective,
-            values,
-            self.device,
+            self.store, numbers, encoder, label, self.version.objective, values, str(self.device)
         )
 
 

@@ -30,7 +30,7 @@ def ring(celery: Celery, config: Settings, job_ids: Iterable[str]) -> None:
     make_broker_folders(config)
     connection: Connection = celery.connection_for_write(connect_timeout=CONNECT_SECONDS)
     # The dispatcher tries again itself; here kombu would by default try for ever.
-    connection.transport_options = {**connection.transport_options, "max_retries": 0}
+    connection.transport_options = {**(connection.transport_options or {}), "max_retries": 0}
     with connection, celery.amqp.Producer(connection) as producer:
         for job_id in job_ids:
             celery.send_task(TASK, [job_id], producer=producer, retry=False)

@@ -24,6 +24,7 @@ from app.unlearning.errors import ArchitectureError, NonFinite, WeightsMismatch
 from app.unlearning.objective import Objective
 from app.unlearning.verification.evaluation import baseline
 from workers.device import prepare_torch
+from workers.inputs.errors import InputsError
 from workers.lease import Lease
 from workers.networks import open_network
 from workers.reading import (
@@ -96,6 +97,8 @@ def examine(version: Version, standing: Edits, lease: Lease) -> tuple[dict[str, 
         raise Refusal("invalid-architecture", str(error), pointer=error.pointer) from error
     except BadInputs as error:
         raise Refusal("invalid-inputs", str(error), pointer=error.pointer) from error
+    except InputsError as error:
+        raise Refusal("unusable-labels", str(error)) from error
     except RowsError as error:
         raise Refusal("invalid-inputs", "the inputs do not fit the dataset") from error
     except NonFinite as error:

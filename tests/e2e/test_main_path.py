@@ -169,7 +169,7 @@ def test_feature_correction(controller: Controller, folder: Path) -> None:
     )
     assert request["counts"]["samples"] == 3
     job = controller.job(request["targets"][0]["job_id"])
-    assert (job["method"], job["parameters"]) == ("fine_tune", {"epochs": 5})
+    assert (job["method"], job["parameters"]["epochs"]) == ("fine_tune", 5)
     assert job["report"]["rows"] == {
         "forgotten": 2,
         "replaced": 2,
