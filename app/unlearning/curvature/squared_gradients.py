@@ -96,8 +96,6 @@ class SquaredGradients:
     def _check(self, inputs: Tensor) -> tuple[str, ...]:
         """Compare the rules with single rows on a few rows and random seeds."""
         seed = random_seed(self._model, inputs)
-        expected = [torch.zeros_like(parameter) for parameter in self._parameters]
-        add_squared_row_gradients(self._model, self._parameters, inputs, [seed], expected)
         found = [torch.zeros_like(parameter) for parameter in self._parameters]
         try:
             escaped = self._add_by_rules(inputs, lambda _: [seed], found)
@@ -105,6 +103,8 @@ class SquaredGradients:
             return (f"the rules do not fit the network: {type(error).__name__}",)
         if escaped:
             return escaped
+        expected = [torch.zeros_like(parameter) for parameter in self._parameters]
+        add_squared_row_gradients(self._model, self._parameters, inputs, [seed], expected)
         scale = max((float(total.max()) for total in expected if total.numel()), default=0.0)
         return tuple(
             f"{name}: rows cannot be told apart"

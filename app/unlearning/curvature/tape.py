@@ -104,10 +104,9 @@ class Tape(TorchFunctionMode):
             outputs: What the recorded forward pass returned.
 
         Returns:
-            Slot to the operation that used it without a rule, or that came to overwrite what a
-            rule had recorded.
+            Slot to the operation that used it without a rule.
         """
-        found = {use.slot: "write in place" for use in self.uses if use.was_overwritten()}
+        found: dict[int, str] = {}
         for consumer, leaf in _leaves(outputs):
             slot = self._slots.get(id(leaf))
             if slot is not None:

@@ -1,15 +1,15 @@
 """Products of the Gauss-Newton block of a selection with a vector, for large selections.
 
-One product streams the rows once: a forward pass that carries the directional derivative J v along
-(forward-mode differentiation), the output Hessian, and a backward pass for J^T. Nothing of the size
-of the block is ever stored.
+One product streams the rows once. J^T u is linear in u, so differentiating <J^T u, v> with respect
+to u gives J v from reverse mode alone, for every operation that can be differentiated twice; the
+output Hessian and one more backward pass complete J^T Q J v. Nothing of the size of the block is
+ever stored.
 """
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -55,7 +55,7 @@ def ggn_vector_product(
     def product(vector: Tensor) -> Tensor:
         tangents = touched.scatter(vector)
         total = torch.zeros_like(vector)
-        # The fused attention kernels have no forward-mode derivative; the plain one has.
+        # The fused attention kernels have no second derivative; the plain one has.
         with evaluating(model), sdpa_kernel(SDPBackend.MATH):
             for batch in rows.batches(batch_size):
                 total += touched.gather(_batch_product(model, objective, batch, values, tangents))
@@ -72,17 +72,39 @@ def _batch_product(
     tangents: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return the sum over rows of J^T Q J v, one tensor per selected parameter."""
-    leaves = {name: values[name].clone().requires_grad_() for name in tangents}
-    with forward_ad.dual_level():
-        dual = {name: forward_ad.make_dual(leaves[name], tangents[name]) for name in tangents}
-        outputs = functional_call(model, {**values, **dual}, (batch.inputs,))
-        primal, change = forward_ad.unpack_dual(outputs)
-    if change is None:
-        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-    bent = objective.output_curvature_product(primal, change.detach())
+    leaves = [values[name].clone().requires_grad_() for name in tangents]
+    replaced = {**values, **dict(zip(tangents, leaves, strict=True))}
+    outputs = functional_call(model, replaced, (batch.inputs,))
+    change = _directional_derivative(outputs, leaves, list(tangents.values()))
+    bent = objective.output_curvature_product(outputs, change)
     if batch.weights is not None:
         bent = bent * batch.weights.to(bent.dtype).view(-1, *(1,) * (bent.dim() - 1))
-    parts = torch.autograd.grad(
-        primal, list(leaves.values()), bent, allow_unused=True, materialize_grads=True
+    parts = _transposed(outputs, leaves, bent)
+    return dict(zip(tangents, parts, strict=True))
+
+
+def _directional_derivative(
+    outputs: Tensor, leaves: list[Tensor], tangents: list[Tensor]
+) -> Tensor:
+    """Return J v, of the shape of ``outputs``."""
+    dummy = torch.zeros_like(outputs).requires_grad_()
+    pulled = _transposed(outputs, leaves, dummy, create_graph=True)
+    slope = torch.stack([(p * t).sum() for p, t in zip(pulled, tangents, strict=True)]).sum()
+    if not slope.requires_grad:
+        return torch.zeros_like(outputs)
+    return torch.autograd.grad(slope, dummy, allow_unused=True, materialize_grads=True)[0]
+
+
+def _transposed(
+    outputs: Tensor, leaves: list[Tensor], seed: Tensor, *, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """Return J^T u for u = ``seed``, one tensor per leaf."""
+    return torch.autograd.grad(
+        outputs,
+        leaves,
+        seed,
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
     )
-    return dict(zip(leaves, parts, strict=True))

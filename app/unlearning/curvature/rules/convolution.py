@@ -39,7 +39,7 @@ class ConvolutionWeight(Use):
         groups: int,
     ) -> None:
         """Record the inputs, (rows, in, *space), and the geometry."""
-        super().__init__(slot, inputs)
+        super().__init__(slot)
         self._inputs = inputs.detach()
         self._shape = shape
         self._stride, self._padding, self._dilation = stride, padding, dilation

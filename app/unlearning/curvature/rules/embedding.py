@@ -31,7 +31,7 @@ class EmbeddingTable(Use):
             shape: Of the table.
             padding: The token whose entry receives no gradient.
         """
-        super().__init__(slot, tokens)
+        super().__init__(slot)
         self._tokens = tokens.reshape(rows, -1)
         self._shape = shape
         self._padding = None if padding is None else padding % shape[0]

@@ -63,7 +63,7 @@ class LinearWeight(Use):
             layout: Rows, positions, output features.
             transposed: See the class.
         """
-        super().__init__(slot, inputs)
+        super().__init__(slot)
         self._layout = layout
         self._inputs = inputs.detach().reshape(*layout[:2], inputs.shape[-1])
         self._squares = squares

@@ -26,7 +26,7 @@ class TrailingScale(ReducedUse):
 
     def __init__(self, slot: int, normalised: Tensor, shape: tuple[int, ...]) -> None:
         """Record the normalised input, (rows, ..., *shape)."""
-        super().__init__(slot, normalised)
+        super().__init__(slot)
         self._normalised = normalised.detach()
         self._layout = (len(normalised), -1, *shape)
 
@@ -46,7 +46,7 @@ class ChannelScale(ReducedUse):
         self, slot: int, inputs: Tensor, shift: Tensor | None = None, factor: Tensor | None = None
     ) -> None:
         """Record the input, (rows, channels, *space), with shift and factor, (channels,)."""
-        super().__init__(slot, inputs)
+        super().__init__(slot)
         self._inputs = inputs.detach()
         self._shift, self._factor = shift, factor
 

@@ -26,16 +26,9 @@ class Use(ABC):
         slot: Which of the tracked parameters this is.
     """
 
-    def __init__(self, slot: int, *watched: Tensor) -> None:
-        """Record the slot and the state of the tensors this use relies on."""
+    def __init__(self, slot: int) -> None:
+        """Record the slot."""
         self.slot = slot
-        # The version counter of in-place writes, which a detached tensor shares with the original,
-        # is documented by torch and has no public name.
-        self._watched = [(tensor.detach(), tensor._version) for tensor in watched]  # noqa: SLF001
-
-    def was_overwritten(self) -> bool:
-        """Say whether a tensor this use relies on was changed in place since."""
-        return any(tensor._version != version for tensor, version in self._watched)  # noqa: SLF001
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Take in the output gradient of one backward pass.

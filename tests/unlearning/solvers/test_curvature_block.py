@@ -1,0 +1,137 @@
+"""The block of a selection, gathered or multiplied, against the dense matrix."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from app.unlearning.errors import NotApplicable
+from app.unlearning.rows import empty
+from app.unlearning.selection import Selection
+from app.unlearning.solvers import (
+    captured_block,
+    conjugate_gradient,
+    ggn_vector_product,
+    solve_damped,
+)
+from tests.unlearning.curvature.networks import CLASSIFIERS, Case, classifier, regression
+from tests.unlearning.curvature.oracles import dense_ggn
+
+
+def _selection(case: Case, share: float = 0.3) -> tuple[Selection, Tensor]:
+    """Return a random selection and its positions in the vector of all parameters."""
+    generator = torch.Generator().manual_seed(5)
+    masks = {
+        name: torch.rand(p.shape, generator=generator) < share
+        for name, p in case.model.named_parameters()
+    }
+    flat = torch.cat([mask.flatten() for mask in masks.values()])
+    return Selection(masks), flat.nonzero()[:, 0]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_captured_block_equals_the_dense_one(name: str) -> None:
+    case = classifier(name, weighted=True)
+    selection, chosen = _selection(case)
+    block = captured_block(case.model, case.objective, case.rows, selection, batch_size=3)
+    dense = dense_ggn(case)
+    assert_close(block, dense[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_products_equal_those_with_the_dense_block(name: str) -> None:
+    case = classifier(name, weighted=True)
+    selection, chosen = _selection(case)
+    multiply = ggn_vector_product(case.model, case.objective, case.rows, selection, batch_size=3)
+    vector = torch.randn(selection.count, dtype=torch.float64)
+    dense = dense_ggn(case)
+    assert_close(multiply(vector), dense[chosen][:, chosen] @ vector, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error"])
+def test_other_losses_have_blocks_too(name: str) -> None:
+    case = regression(name)
+    selection, chosen = _selection(case)
+    block = captured_block(case.model, case.objective, case.rows, selection)
+    vector = torch.randn(selection.count, dtype=torch.float64)
+    product = ggn_vector_product(case.model, case.objective, case.rows, selection)(vector)
+    assert_close(block, dense_ggn(case)[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+    assert_close(product, block @ vector, rtol=1e-9, atol=1e-12)
+
+
+def test_the_block_can_be_taken_at_other_parameters() -> None:
+    case = classifier("relu mlp")
+    selection, chosen = _selection(case)
+    moved = {n: p.detach() + 0.1 for n, p in case.model.named_parameters() if n != "0.bias"}
+    before = [p.detach().clone() for p in case.model.parameters()]
+    block = captured_block(case.model, case.objective, case.rows, selection, parameters=moved)
+    multiply = ggn_vector_product(
+        case.model, case.objective, case.rows, selection, parameters=moved
+    )
+    assert all(map(torch.equal, before, case.model.parameters()))
+    with torch.no_grad():
+        for name, value in moved.items():
+            case.model.get_parameter(name).copy_(value)
+    assert_close(block, dense_ggn(case)[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+    vector = torch.randn(selection.count, dtype=torch.float64)
+    assert_close(multiply(vector), block @ vector, rtol=1e-9, atol=1e-12)
+
+
+def test_a_selection_in_one_layer_reads_that_layer_only() -> None:
+    case = classifier("relu cnn with max-pool")
+    weight = case.model.get_parameter("3.weight")
+    masks = {"3.weight": torch.ones_like(weight, dtype=torch.bool)}
+    block = captured_block(case.model, case.objective, case.rows, Selection(masks))
+    start = sum(p.numel() for p in list(case.model.parameters())[:2])
+    chosen = torch.arange(start, start + weight.numel())
+    assert_close(block, dense_ggn(case)[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+
+
+def test_damped_solves_equal_direct_ones_and_conjugate_gradients() -> None:
+    case = classifier("relu mlp", rows=8)
+    selection, chosen = _selection(case)
+    block = captured_block(case.model, case.objective, case.rows, selection)
+    right = torch.randn(selection.count, dtype=torch.float64)
+    multiply = ggn_vector_product(case.model, case.objective, case.rows, selection)
+    dense = dense_ggn(case)[chosen][:, chosen]
+    dampings = (1e-3, 1e-2, 1.0)
+    for damping, found in zip(dampings, solve_damped(block, right, dampings), strict=True):
+        damped = dense + damping * torch.eye(len(dense), dtype=dense.dtype)
+        assert found is not None
+        assert_close(found, torch.linalg.solve(damped, right), rtol=1e-8, atol=1e-10)
+        solve = conjugate_gradient(
+            _damped(multiply, damping),
+            right,
+            tolerance=1e-12,
+            max_steps=300,
+            diagonal=block.diagonal() + damping,
+        )
+        assert_close(found, solve.solution, rtol=1e-6, atol=1e-8)
+
+
+def _damped(multiply: Callable[[Tensor], Tensor], damping: float) -> Callable[[Tensor], Tensor]:
+    return lambda vector: multiply(vector) + damping * vector
+
+
+def test_a_singular_block_without_damping_has_no_solution() -> None:
+    block = torch.zeros(3, 3)
+    assert solve_damped(block, torch.ones(3), [0.0])[0] is None
+    solution = solve_damped(block, torch.ones(3), [0.0, 2.0])[1]
+    assert_close(solution, torch.full((3,), 0.5))
+
+
+def test_empty_problems_are_refused() -> None:
+    case = classifier("relu mlp")
+    selection, _ = _selection(case)
+    nothing = Selection({name: torch.zeros_like(m) for name, m in selection.masks.items()})
+    with pytest.raises(NotApplicable):
+        captured_block(case.model, case.objective, case.rows, nothing)
+    with pytest.raises(NotApplicable):
+        captured_block(case.model, case.objective, empty(), selection)
+    with pytest.raises(NotApplicable):
+        ggn_vector_product(case.model, case.objective, empty(), selection)
+    unknown = Selection({"nowhere": torch.ones(3, dtype=torch.bool)})
+    with pytest.raises(NotApplicable, match="nowhere"):
+        captured_block(case.model, case.objective, case.rows, unknown)
