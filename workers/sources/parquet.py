@@ -97,13 +97,10 @@ def import_parquet(
             limit = shutil.disk_usage(folder.parent).free
         if file.metadata.num_rows * _row_bytes(columns) > limit:
             raise ImportRefused("too-large", "the rows take more space than there is")
-        run = _Import(file, RowWriter.create(folder, columns, roles), columns, roles, guard, limit)
-        try:
+        with RowWriter.create(folder, columns, roles) as writer:
+            run = _Import(file, writer, columns, roles, guard, limit)
             run.copy(progress)
             run.finish()
-        except BaseException:
-            run.writer.discard()
-            raise
     progress(1.0)
     with RowStore.open(folder) as store:
         return Imported(store.rows, store.splits(), run.dropped, run.corrected)

@@ -76,7 +76,8 @@ def _read_image(declaration: object) -> ImageInputs:
     """Read ``inputs`` of kind ``image``.
 
     Raises:
-        BadInputs: A standard deviation is not positive, or a field is wrong.
+        BadInputs: The image is too large, a standard deviation is not positive, or a field is
+            wrong.
     """
     known = ("kind", "column", "shape", "layout", "scale", "mean", "std")
     fields = Fields.of("", declaration, known)
@@ -84,6 +85,8 @@ def _read_image(declaration: object) -> ImageInputs:
         as_integer(f"/shape/{i}", side, 1, LARGEST_INPUT)
         for i, side in enumerate(fields.items("shape", 3, 3))
     )
+    if channels * height * width > LARGEST_INPUT:
+        raise BadInputs("/shape", f"more than {LARGEST_INPUT} numbers")
     std = fields.numbers("std", channels, 1.0)
     if min(std) <= 0:
         raise BadInputs("/std", "must be greater than 0")

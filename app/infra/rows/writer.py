@@ -88,7 +88,7 @@ class RowBatch:
 
 
 class RowWriter:
-    """Writes a new store; ``finish`` or ``discard`` must follow."""
+    """Writes a new store; what is not finished is deleted when the context ends."""
 
     def __init__(self, folder: Path, columns: Sequence[ColumnSpec], roles: Roles) -> None:
         """Begin; what an interrupted attempt at the same place left behind is deleted.
@@ -123,6 +123,12 @@ class RowWriter:
             StoreExists: There is something at ``folder``.
         """
         return cls(folder, columns, roles)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
 
     def append(self, batch: RowBatch) -> None:
         """Write the rows of a batch behind the earlier ones.
