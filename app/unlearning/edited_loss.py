@@ -1,18 +1,15 @@
-"""The loss on the edited data as a function of the parameters, its gradient and curvature.
+"""The loss on the edited data as a function of the parameters, and its gradient.
 
 ``L(theta) = sum over edited rows of weight * loss / rows of the edited data + decay``, where the
 retained rows at hand are weighted so that the sum is unbiased and the decay is half of
-``weight_decay`` times the sum of squares of all parameters. Curvature is the generalised
-Gauss-Newton matrix of ``L`` (Schraudolph 2002), decay included: positive semidefinite, and the
-Hessian itself for networks that are linear in their parameters.
+``weight_decay`` times the sum of squares of all parameters.
 """
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import functional_call
 
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Batch, Rows
@@ -25,8 +22,7 @@ class EditedLoss:
     keep the network's values, and derivatives are taken for those that are given.
 
     Attributes:
-        gradient_evaluations: Rows for which a gradient was computed so far; a curvature product
-            counts as one gradient for each row.
+        gradient_evaluations: Rows for which a gradient was computed so far.
     """
 
     def __init__(
@@ -73,41 +69,6 @@ class EditedLoss:
             for name, part in zip(leaves, parts, strict=True):
                 gradient[name] += part
         return total / self._total + self._decay_loss(theta), gradient
-
-    def curvature_product(
-        self, theta: Mapping[str, Tensor], direction: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """The Gauss-Newton matrix at ``theta`` times ``direction``.
-
-        Args:
-            theta: Where the curvature is taken.
-            direction: One tensor for each parameter of ``theta``.
-
-        Returns:
-            One tensor for each parameter of ``theta``.
-        """
-        point = {name: t.detach() for name, t in theta.items()}
-        tangent = {name: direction[name].detach() for name in theta}
-        product = {name: self._decay * tangent[name] for name in theta}
-        # The fused attention kernels have neither a forward derivative nor a second one.
-        with sdpa_kernel(SDPBackend.MATH):
-            for batch in self._rows.batches(self._batch_size):
-                self.gradient_evaluations += len(batch)
-
-                def outputs_at(values: Mapping[str, Tensor], batch: Batch = batch) -> Tensor:
-                    return self._outputs(values, batch)
-
-                outputs, change = jvp(outputs_at, (point,), (tangent,))[:2]
-                bent = self._objective.output_curvature_product(outputs, change.detach())
-                if batch.weights is not None:
-                    bent = bent * batch.weights.view(-1, *[1] * (bent.dim() - 1))
-                leaves = {name: t.detach().requires_grad_() for name, t in point.items()}
-                parts = torch.autograd.grad(
-                    outputs_at(leaves), list(leaves.values()), bent / self._total
-                )
-                for name, part in zip(leaves, parts, strict=True):
-                    product[name] += part
-        return product
 
     def _outputs(self, theta: Mapping[str, Tensor], batch: Batch) -> Tensor:
         outputs: Tensor = functional_call(self._model, dict(theta), (batch.inputs,))

@@ -7,14 +7,15 @@ cost (a share of a percent for the dense head of a small convolutional network).
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from app.unlearning.problem import Problem
-from app.unlearning.rows import Rows, TensorRows, empty
+from app.unlearning.rows import Batch, Rows, TensorRows, empty
 
 # Features are kept in memory; above this many bytes the whole network is used instead.
 FEATURE_BYTES_LIMIT = 1 << 29
@@ -74,7 +75,7 @@ def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 512)
     width = _feature_bytes(first, sets)
     if width * sum(len(rows) for rows in sets) > FEATURE_BYTES_LIMIT:
         return problem
-    forget, replacement, retained = (_features(first, rows, batch_size) for rows in sets)
+    forget, replacement, retained = (FeatureRows(first, rows, batch_size) for rows in sets)
     return replace(
         problem,
         model=rest,
@@ -108,20 +109,46 @@ def _feature_bytes(first: nn.Module, sets: tuple[Rows, ...]) -> int:
     return 0
 
 
-def _features(first: nn.Module, rows: Rows, batch_size: int) -> Rows:
-    """The rows with the first layers' outputs as their inputs."""
-    if not len(rows):
-        return empty()
-    inputs, targets, weights = [], [], []
-    with torch.no_grad():
-        for batch in rows.batches(batch_size):
-            inputs.append(first(batch.inputs))
-            targets.append(batch.targets)
-            weights.append(batch.weights)
-    joined = None
-    if any(w is not None for w in weights):
-        joined = torch.cat([
-            torch.ones(len(x), dtype=x.dtype, device=x.device) if w is None else w
-            for x, w in zip(inputs, weights, strict=True)
-        ])
-    return TensorRows(torch.cat(inputs), torch.cat(targets), joined)
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows with the first layers' outputs as their inputs, computed at the first use and kept.
+
+    Attributes:
+        first: The first layers.
+        rows: The rows as they are.
+        batch_size: Rows of a forward pass.
+    """
+
+    first: nn.Module
+    rows: Rows
+    batch_size: int
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Stream all rows in order, at most ``size`` at a time."""
+        return self._computed.batches(size)
+
+    def take(self, positions: Tensor) -> Batch:
+        """Return the rows at ``positions``."""
+        return self._computed.take(positions)
+
+    @cached_property
+    def _computed(self) -> Rows:
+        inputs, targets, weights = [], [], []
+        with torch.no_grad():
+            for batch in self.rows.batches(self.batch_size):
+                inputs.append(self.first(batch.inputs))
+                targets.append(batch.targets)
+                weights.append(batch.weights)
+        if not inputs:
+            return empty()
+        joined = None
+        if any(w is not None for w in weights):
+            joined = torch.cat([
+                torch.ones(len(x), dtype=x.dtype, device=x.device) if w is None else w
+                for x, w in zip(inputs, weights, strict=True)
+            ])
+        return TensorRows(torch.cat(inputs), torch.cat(targets), joined)

@@ -1,0 +1,36 @@
+"""The methods. Importing this package registers all of them."""
+
+from app.unlearning.methods.auto import Auto
+from app.unlearning.methods.controls import LastLayer, RandomMask
+from app.unlearning.methods.fine_tune import FineTune
+from app.unlearning.methods.influence import Influence
+from app.unlearning.methods.method import Method
+from app.unlearning.methods.registry import (
+    describe_methods,
+    make_method,
+    method_names,
+    parameters_schema,
+    register,
+    retained_rows,
+)
+from app.unlearning.methods.retrain import Retrain
+from app.unlearning.methods.saps import Saps
+from app.unlearning.methods.sparse_newton import SparseNewton
+
+__all__ = [
+    "Auto",
+    "FineTune",
+    "Influence",
+    "LastLayer",
+    "Method",
+    "RandomMask",
+    "Retrain",
+    "Saps",
+    "SparseNewton",
+    "describe_methods",
+    "make_method",
+    "method_names",
+    "parameters_schema",
+    "register",
+    "retained_rows",
+]

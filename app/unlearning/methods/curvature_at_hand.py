@@ -1,0 +1,53 @@
+"""The diagonal curvature a method ranks by: the one kept with the version, or a fresh one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from app.unlearning.curvature import choose_estimator, ggn_diagonal, sketched_ggn_diagonal
+from app.unlearning.problem import Problem
+
+
+@dataclass(frozen=True)
+class CurvatureAtHand:
+    """A diagonal of the curvature of the mean loss, without weight decay.
+
+    Attributes:
+        values: Parameter name to tensor.
+        estimator: How it was found.
+        gradient_evaluations: Gradients it cost now, counted per row; 0 if it was kept.
+    """
+
+    values: Mapping[str, Tensor]
+    estimator: str
+    gradient_evaluations: int
+
+
+def curvature_at_hand(problem: Problem, names: tuple[str, ...]) -> CurvatureAtHand:
+    """Find the diagonal for some parameters.
+
+    Args:
+        problem: The problem.
+        names: Parameters wanted.
+
+    Returns:
+        What was kept with the version, if it covers the names with the right shapes; otherwise an
+        estimate on the edited data.
+    """
+    parameters = problem.parameters
+    stored = problem.curvature
+    if stored is not None and all(
+        name in stored.values and stored.values[name].shape == parameters[name].shape
+        for name in names
+    ):
+        like = {name: parameters[name] for name in names}
+        kept = {n: stored.values[n].to(device=t.device, dtype=t.dtype) for n, t in like.items()}
+        return CurvatureAtHand(kept, f"{stored.estimator}, kept with the version", 0)
+    model, objective, rows = problem.model, problem.objective, problem.edited
+    if choose_estimator(model, objective) == "ggn":
+        fresh = ggn_diagonal(model, objective, rows)
+    else:
+        fresh = sketched_ggn_diagonal(model, objective, rows, seed=problem.generator_seed)
+    values = {name: fresh.values[name] for name in names}
+    return CurvatureAtHand(values, fresh.estimator, fresh.rows * max(1, fresh.draws))
