@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.audit import Actor
@@ -45,7 +45,6 @@ class ApiKey(Entity):
     scopes: Mapped[list[str]] = mapped_column(JsonDocument)
     is_bootstrap: Mapped[bool] = mapped_column(default=False)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    owner: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
 
     def allows(self, scope: str) -> bool:
         """Tell whether the key may do this; ``admin`` implies everything in its tenant."""

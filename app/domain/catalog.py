@@ -80,10 +80,10 @@ class Model(Entity):
 
 
 class Version(Entity):
-    """One immutable set of weights of a model.
+    """One immutable set of weights of a model; its states are those of the HTTP contract.
 
-    The states are those of the HTTP contract. ``pending_taint`` marks a version that a
-    request reached before its weights were validated: it becomes ``tainted``, not ``live``.
+    A version that a request reached before its weights were validated (see ``VersionTaint``)
+    becomes ``tainted``, not ``live``.
     """
 
     __tablename__ = "versions"

@@ -21,8 +21,10 @@ KINDS = ("unlearn", "import", "validate", "curvature", "withdraw")
 
 
 class Job(Entity):
-    """One run. Kinds: ``unlearn`` (the only one clients see), ``import`` a revision,
-    ``validate`` weights, prepare ``curvature``, ``withdraw`` what a request condemns.
+    """One run.
+
+    Kinds: ``unlearn`` (the only one clients see), ``import`` a revision, ``validate`` weights,
+    prepare ``curvature``, ``withdraw`` what a request condemns.
     """
 
     __tablename__ = "jobs"

@@ -32,7 +32,7 @@ class Request(Entity):
         scheduled="running withdrawing needs_attention cancelled on_hold rejected",
         running="publishing withdrawing needs_attention scheduled",
         publishing="withdrawing needs_attention",
-        needs_attention="scheduled withdrawing",
+        needs_attention="scheduled withdrawing cancelled",
         withdrawing="fulfilled partially_fulfilled needs_attention cancelled",
     )
 

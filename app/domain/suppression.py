@@ -10,6 +10,7 @@ kept for good without holding a single id. Kinds:
              the replacement is refused                  in ``replacement`` (no personal data)
 """
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -53,3 +54,23 @@ def digest_of(tenant_id: str, dataset_id: str, kind: str, *parts: str) -> bytes:
     """Return the keyed digest of one thing (HMAC-SHA256, 32 bytes)."""
     key = keys.derive(tenant_id, "suppression")
     return keys.keyed_digest(key, kind, dataset_id, *parts)
+
+
+def canonical(cell: object) -> str:
+    """Write a cell so that equal values are equal texts, whatever column type held them.
+
+    Integral numbers are written as integers, so that a column that comes back as another
+    numeric type does not hide an old value.
+
+    >>> canonical(3.0), canonical([1, 2.5]), canonical(None)
+    ('3', '[1,2.5]', 'null')
+    """
+    return json.dumps(_plain(cell), separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(cell: object) -> object:
+    if isinstance(cell, list):
+        return [_plain(item) for item in cell]
+    if isinstance(cell, bool | float) and float(cell).is_integer():
+        return int(cell)
+    return cell

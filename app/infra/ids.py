@@ -7,6 +7,7 @@ process ids made in the same millisecond still rise: the random part counts up.
 import secrets
 import threading
 import time
+from datetime import UTC, datetime
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 PREFIXES = ("ten", "key", "ds", "mdl", "mv", "req", "tgt", "job", "evt", "rep", "dl", "rev")
@@ -21,7 +22,7 @@ def new_id(prefix: str) -> str:
     Raises:
         ValueError: The prefix is not one of ``PREFIXES``.
     """
-    global _last
+    global _last  # noqa: PLW0603 - one counter for the process
     if prefix not in PREFIXES:
         raise ValueError(f"unknown id prefix {prefix!r}")
     with _lock:
@@ -30,3 +31,18 @@ def new_id(prefix: str) -> str:
         number = _last
     digits = [ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
     return f"{prefix}_{''.join(digits)}"
+
+
+def made_at(id: str) -> datetime:
+    """Return when an id was made, to the millisecond.
+
+    Raises:
+        ValueError: It is none of ours.
+    """
+    prefix, _, body = id.partition("_")
+    if prefix not in PREFIXES or len(body) != 26 or set(body) - set(ALPHABET):
+        raise ValueError("not an id")
+    number = 0
+    for digit in body:
+        number = number << 5 | ALPHABET.index(digit)
+    return datetime.fromtimestamp((number >> 80) / 1000, UTC)

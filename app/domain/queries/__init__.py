@@ -1,0 +1,1 @@
+"""Reads: what the service knows, without changing any of it."""
