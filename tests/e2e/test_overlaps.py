@@ -56,9 +56,12 @@ def test_second_request_while_the_first_runs(
 def test_same_ids_twice(controller: Controller, folder: Path) -> None:
     material = make_material("twice", seed=12)
     ours = controller.register(material, folder, LENIENT)
-    names = {"sample_ids": material.ids[:2]}
-    first = controller.finished(controller.submit_deletion(ours.dataset_id, **names)["id"])
-    again = controller.finished(controller.submit_deletion(ours.dataset_id, **names)["id"])
+    first, again = (
+        controller.finished(
+            controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:2])["id"]
+        )
+        for _ in range(2)
+    )
     assert first["counts"] == {"samples": 2, "unknown": 0, "already_deleted": 0}
     assert again["counts"] == {"samples": 0, "unknown": 0, "already_deleted": 2}
     assert again["state"] in ("nothing_found", "fulfilled")

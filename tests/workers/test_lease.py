@@ -31,7 +31,7 @@ class Answers:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     from contextlib import contextmanager
 
     @contextmanager

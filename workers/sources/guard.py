@@ -1,28 +1,12 @@
 """What watches an import for rows and values that must not come back."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from app.domain.reentry import Verdict
 from app.infra.rows import Cell
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a guard found in a batch of ``n`` rows.
-
-    Attributes:
-        drop: Mask ``(n,)`` of rows that are suppressed.
-        replace: Cells that hold an old value: column, position in the batch, corrected cell.
-        offending: How many of what was found, by name, for the refusal's counts.
-    """
-
-    drop: NDArray[np.bool_]
-    replace: Sequence[tuple[str, int, Cell]] = ()
-    offending: Mapping[str, int] = field(default_factory=dict)
+__all__ = ["Guard", "Verdict"]
 
 
 class Guard(Protocol):
