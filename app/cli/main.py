@@ -70,7 +70,8 @@ def worker(
 
 def main() -> None:
     """Run the command line."""
-    if importlib.util.find_spec("app.cli.demo") is not None:
+    spec = importlib.util.find_spec("app.cli.demo")
+    if spec is not None and spec.origin is not None:
         app.command()(importlib.import_module("app.cli.demo").demo)
     app()
 
