@@ -1,7 +1,5 @@
 """The command ``lethe``."""
 
-import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -68,11 +66,23 @@ def worker(
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
+@app.command()
+def demo(
+    seeds: Annotated[int, typer.Option(min=1, help="How often everything is done.")] = 3,
+    most_epochs: Annotated[
+        int, typer.Option(min=1, help="How far training looks for a better accuracy.")
+    ] = 30,
+) -> None:
+    """Correct wrong labels and delete a person's rows on this machine; print one table."""
+    try:
+        from app.cli.demo.command import demo as show
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is missing: pip install 'lethe-unlearning[demo]'")
+    show(seeds, most_epochs)
+
+
 def main() -> None:
     """Run the command line."""
-    spec = importlib.util.find_spec("app.cli.demo")
-    if spec is not None and spec.origin is not None:
-        app.command()(importlib.import_module("app.cli.demo").demo)
     app()
 
 

@@ -1,0 +1,1 @@
+"""``lethe demo``: wrong labels corrected and a person's rows deleted, measured from outside."""
