@@ -20,7 +20,7 @@ class Situation:
     Attributes:
         kind: What is asked.
         convex: Whether the objective is convex.
-        retained: Whether any retained rows are at hand.
+        retained: Whether any retained rows are at hand, or none are missing.
         retrainable: Whether the recipe, the architecture and every retained row are there.
         affected_share: Affected rows as a share of the training rows.
     """
@@ -100,7 +100,9 @@ def situation_of(problem: Problem) -> Situation:
     return Situation(
         kind=problem.kind,
         convex=is_convex(problem.model, problem.objective),
-        retained=len(problem.retained) > 0,
+        # Where every row is corrected, the corrected rows are all of the edited data.
+        retained=len(problem.retained) > 0
+        or (problem.retained_total == 0 and len(problem.replacement) > 0),
         retrainable=None not in (problem.recipe, problem.build, problem.full_retained),
         affected_share=len(problem.forget) / max(1, problem.original_total),
     )
