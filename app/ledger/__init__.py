@@ -1,0 +1,1 @@
+"""Evidence that anyone can check without us: needs ``cryptography`` and nothing else."""

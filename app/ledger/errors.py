@@ -1,0 +1,187 @@
+"""Everything that evidence can have wrong with it.
+
+LedgerError
+├── OutOfRange             a proof was asked for that this tree cannot give
+├── Malformed              the bytes are not what their format says
+│   ├── MalformedJson      not JSON of our kind, or not in its canonical form
+│   ├── MalformedRecord    a member is missing, unknown or of the wrong kind
+│   ├── MalformedKey       not a verifier key, or not one of a type we know
+│   ├── MalformedNote      not a signed note
+│   ├── MalformedCheckpoint  the note is no checkpoint
+│   ├── MalformedProof     not a proof of the transparency log
+│   ├── MalformedEnvelope  not a DSSE envelope
+│   ├── MalformedStatement  not an in-toto statement that holds a certificate of ours
+│   └── MalformedEvidence  the archive or folder has not our layout
+├── Invalid                well formed, and wrong
+│   ├── BadSignature       a signature does not belong to what it stands below
+│   ├── BadInclusion       the proof does not lead from the leaf to the root
+│   ├── BadConsistency     the later tree does not continue the earlier one
+│   ├── Fork               two checkpoints of one size have different roots
+│   ├── OtherLog           the certificate, the proof or the pin speaks of another log
+│   ├── OtherCertificate   the logged entry, or the follow-up, is about another certificate
+│   ├── OtherRequest       the certificate is about another request than the one asked for
+│   ├── OtherFile          a file is not the one whose digest was certified
+│   ├── UnloggedFact       the certificate states what no entry of the log does
+│   ├── Contradiction      the certificate contradicts itself
+│   └── NotCommitted       what is shown is not what was committed to
+├── Untrusted              signed, but not by someone the verifier trusts for it
+│   ├── UnknownKey         no signature is by a trusted key
+│   ├── RetiredKey         the key was not valid at the time of the signature
+│   └── QuorumMissed       too few witnesses have seen the checkpoint
+└── Stale                  was right, but newer facts exist or may exist
+    ├── OlderThanPin       the verifier knows a larger tree already
+    ├── TooOld             older than the verifier wants to accept
+    └── Revoked            a later certificate takes this one back
+
+Messages name what failed and never repeat the content at fault.
+"""
+
+
+class LedgerError(Exception):
+    """Base of every error raised by this package."""
+
+
+class OutOfRange(LedgerError, ValueError):
+    """A leaf or a size was asked for that the tree does not have."""
+
+
+class Malformed(LedgerError):
+    """The bytes are not what their format says."""
+
+
+class MalformedJson(Malformed):
+    """Not JSON of the kind we accept, or not in its canonical form."""
+
+
+class MalformedRecord(Malformed):
+    """A member of a document is missing, unknown or of the wrong kind.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) to the member.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        """Remember where the fault is and what it is."""
+        self.pointer = pointer
+        self.reason = reason
+        super().__init__(f"{pointer or '/'}: {reason}")
+
+
+class MalformedKey(Malformed):
+    """Not a verifier key, or not one of a type we know."""
+
+
+class MalformedNote(Malformed):
+    """Not a signed note."""
+
+
+class MalformedCheckpoint(Malformed):
+    """The text of the note is not a checkpoint."""
+
+
+class MalformedProof(Malformed):
+    """Not a proof of a transparency log."""
+
+
+class MalformedEnvelope(Malformed):
+    """Not a DSSE envelope."""
+
+
+class MalformedStatement(Malformed):
+    """Not an in-toto statement that holds a certificate of ours."""
+
+
+class MalformedEvidence(Malformed):
+    """The archive or folder does not have the layout of evidence."""
+
+
+class Invalid(LedgerError):
+    """Well formed, and wrong."""
+
+
+class BadSignature(Invalid):
+    """A signature by a known key does not belong to what it stands below."""
+
+
+class BadInclusion(Invalid):
+    """The proof does not lead from the leaf to the root."""
+
+
+class BadConsistency(Invalid):
+    """The proof does not show that the later tree continues the earlier one."""
+
+
+class Fork(Invalid):
+    """Two checkpoints of the same log and size have different roots."""
+
+
+class OtherLog(Invalid):
+    """The certificate, its proof and the pinned checkpoint do not speak of one log."""
+
+
+class OtherCertificate(Invalid):
+    """The logged entry, or the follow-up, is about another certificate."""
+
+
+class OtherRequest(Invalid):
+    """The certificate is about another request than the one asked for."""
+
+
+class OtherFile(Invalid):
+    """A file is not the one whose digest was certified."""
+
+
+class UnloggedFact(Invalid):
+    """The certificate states a digest or cites an entry that the log does not hold."""
+
+
+class Contradiction(Invalid):
+    """Two statements of the certificate cannot both be true."""
+
+
+class NotCommitted(Invalid):
+    """What is shown is not what was committed to."""
+
+
+class Untrusted(LedgerError):
+    """Signed, but not by someone the verifier trusts for it."""
+
+
+class UnknownKey(Untrusted):
+    """No signature is by a trusted key."""
+
+
+class RetiredKey(Untrusted):
+    """The key was not valid at the time of the signature."""
+
+
+class QuorumMissed(Untrusted):
+    """Too few of the trusted witnesses have cosigned the checkpoint.
+
+    Attributes:
+        found: How many have.
+        wanted: How many must.
+    """
+
+    def __init__(self, found: int, wanted: int) -> None:
+        """Remember how many have cosigned and how many must."""
+        self.found = found
+        self.wanted = wanted
+        super().__init__(f"{found} of the trusted witnesses have cosigned; {wanted} must")
+
+
+class Stale(LedgerError):
+    """Was right, but newer facts exist or may exist."""
+
+
+class OlderThanPin(Stale):
+    """The verifier knows a larger tree than the evidence does."""
+
+
+class TooOld(Stale):
+    """The evidence is older than the verifier wants to accept."""
+
+
+class Revoked(Stale):
+    """A later certificate takes this one back."""
