@@ -27,7 +27,7 @@ class Situation:
 
     kind: str
     convex: bool
-    retained: bool
+    edited: bool
     retrainable: bool
     affected_share: float
 
@@ -54,7 +54,7 @@ _MANY = 0.2
 # The first line that applies is taken.
 RULES = (
     Rule(
-        lambda s: s.convex and s.retained,
+        lambda s: s.convex and s.edited,
         "influence",
         "the objective is convex, so Newton steps on the edited data reach the optimum that "
         "retraining would find",
@@ -66,13 +66,13 @@ RULES = (
         "and the recipe is known",
     ),
     Rule(
-        lambda s: s.kind != "deletion" and s.retained,
+        lambda s: s.kind != "deletion" and s.edited,
         "sparse_newton",
         "corrected rows show what the network should have learned; minimising the edited loss over "
         "the few scalars that gain most restores it at a fraction of retraining",
     ),
     Rule(
-        lambda s: s.retained,
+        lambda s: s.edited,
         "sparse_newton",
         "a deletion from a network: the edited loss is minimised over the few scalars that gain "
         "most, and the measurements decide whether that is enough",
@@ -101,7 +101,7 @@ def situation_of(problem: Problem) -> Situation:
         kind=problem.kind,
         convex=is_convex(problem.model, problem.objective),
         # Where every row is corrected, the corrected rows are all of the edited data.
-        retained=len(problem.retained) > 0
+        edited=len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
         retrainable=None not in (problem.recipe, problem.build, problem.full_retained),
         affected_share=len(problem.forget) / max(1, problem.original_total),

@@ -59,12 +59,12 @@ class Influence(Method):
         above=0,
     )
     curvature_rows: int = hyperparameter(
-        512,
+        256,
         "Rows of a uniform sample on which the curvature of a network is taken.",
         minimum=1,
     )
     max_products: int = hyperparameter(
-        20, "Most curvature products for each damping on a network.", minimum=1, maximum=10_000
+        10, "Most curvature products for each damping on a network.", minimum=1, maximum=10_000
     )
 
     def unlearn(self, problem: Problem) -> Update:

@@ -53,10 +53,10 @@ class Saps(Method):
         1e-2, "Smallest damping tried, in units of the curvature along the correction.", minimum=0
     )
     curvature_rows: int = hyperparameter(
-        512, "Rows of a uniform sample on which the curvature of a step is taken.", minimum=1
+        256, "Rows of a uniform sample on which the curvature of a step is taken.", minimum=1
     )
     max_products: int = hyperparameter(
-        20, "Most curvature products for each damping.", minimum=1, maximum=10_000
+        10, "Most curvature products for each damping.", minimum=1, maximum=10_000
     )
 
     def unlearn(self, problem: Problem) -> Update:
