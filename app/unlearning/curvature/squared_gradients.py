@@ -5,6 +5,7 @@ Every diagonal of this package is such a sum: rows are back-propagated with one 
 added up, row by row and seed by seed. Only the seeds differ.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -82,15 +83,16 @@ class SquaredGradients:
         escaped = tape.escaped(outputs)
         if escaped:
             return tuple(f"{self._names[slot]}: {what}" for slot, what in sorted(escaped.items()))
-        accumulate = _Accumulation(tape.uses, len(inputs), sums)
+        accumulation = _Accumulation(tape.uses, len(inputs), sums)
         columns = iter(seeds(outputs.detach()))
         column = next(columns, None)
         while column is not None:
             following = next(columns, None)
-            tape.backward(outputs, column, accumulate.receive, keep=following is not None)
-            accumulate.end_pass()
+            accumulation.is_last = following is None
+            tape.backward(outputs, column, accumulation.receive, keep=not accumulation.is_last)
+            accumulation.add_shared()
             column = following
-        accumulate.finish()
+        accumulation.finish()
         return ()
 
     def _check(self, inputs: Tensor) -> tuple[str, ...]:
@@ -114,22 +116,36 @@ class SquaredGradients:
 
 
 class _Accumulation:
-    """Route tapped gradients of one batch into the sums."""
+    """Route tapped gradients of one batch into the sums.
+
+    Attributes:
+        is_last: No further backward pass follows: nothing may be put off any longer.
+    """
 
     def __init__(self, uses: Sequence[Use], rows: int, sums: Sequence[Tensor]) -> None:
-        self._uses, self._rows, self._sums = uses, rows, sums
-        times = [use.slot for use in uses]
-        self._shared = {slot for slot in times if times.count(slot) > 1}
+        self.is_last = False
+        self._rows, self._sums = rows, sums
+        times = Counter(use.slot for use in uses)
+        self._shared = {slot for slot, count in times.items() if count > 1}
+        self._unfinished: set[Use] = set()
         self._waiting: dict[int, list[tuple[Use, Tensor]]] = {}
 
-    def receive(self, use: Use, gradient: Tensor) -> None:
-        """Take in the gradient at the output of one use."""
-        if use.slot in self._shared:
-            self._waiting.setdefault(use.slot, []).append((use, gradient))
-        else:
-            use.fold(gradient, self._sums[use.slot])
+    def receive(self, uses: Sequence[Use], gradient: Tensor) -> None:
+        """Take in the gradient at the output of one operation."""
+        for use in uses:
+            if use.slot in self._shared:
+                self._waiting.setdefault(use.slot, []).append((use, gradient))
+            else:
+                use.fold(gradient, self._sums[use.slot])
+                self._unfinished.add(use)
+        if self.is_last:
+            self._finish(self._unfinished.intersection(uses))
 
-    def end_pass(self) -> None:
+    def finish(self) -> None:
+        """Add what is still put off, such as uses the last pass did not reach."""
+        self._finish(set(self._unfinished))
+
+    def add_shared(self) -> None:
         """Add shared parameters: the square of the sum over uses, not the sum of squares."""
         for slot, received in self._waiting.items():
             total = self._sums[slot]
@@ -139,10 +155,10 @@ class _Accumulation:
                 total.add_(torch.stack(parts).sum(0).square_().sum(0))
         self._waiting.clear()
 
-    def finish(self) -> None:
-        """Add what the uses put off."""
-        for use in self._uses:
+    def _finish(self, uses: Iterable[Use]) -> None:
+        for use in uses:
             use.finish(self._sums[use.slot])
+            self._unfinished.discard(use)
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:

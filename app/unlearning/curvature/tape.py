@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from app.unlearning.curvature.rules import RULES
 from app.unlearning.curvature.rules.use import Use
 
-Receiver = Callable[[Use, Tensor], None]
+Receiver = Callable[[Sequence[Use], Tensor], None]
+"""Takes the uses of one operation and the gradient at its output."""
 
 
 class Tape(TorchFunctionMode):
@@ -89,7 +90,7 @@ class Tape(TorchFunctionMode):
         Args:
             outputs: What the recorded forward pass returned.
             seed: Gradient with respect to ``outputs``, of their shape.
-            receiver: Called with each use and the gradient at its operation's output.
+            receiver: Called once for each operation the gradient reaches.
             keep: Keep the graph for another backward pass.
         """
         if not outputs.requires_grad:
@@ -115,8 +116,7 @@ class Tape(TorchFunctionMode):
 
     def _hand_over(self, uses: Sequence[Use], gradient: Tensor) -> None:
         if self._receiver is not None:
-            for use in uses:
-                self._receiver(use, gradient)
+            self._receiver(uses, gradient)
 
 
 class _Tap(torch.autograd.Function):

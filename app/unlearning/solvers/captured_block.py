@@ -162,8 +162,9 @@ class _SelectedJacobian:
         for root in roots:
             parts = [root.new_zeros(len(root), len(index)) for index in self._index]
 
-            def receive(use: Use, gradient: Tensor, parts: list[Tensor] = parts) -> None:
-                parts[use.slot] += read[use](gradient)
+            def receive(uses: Sequence[Use], gradient: Tensor, parts: list[Tensor] = parts) -> None:
+                for use in uses:
+                    parts[use.slot] += read[use](gradient)
 
             tape.backward(outputs, root, receive, keep=True)
             yield torch.cat(parts, 1)

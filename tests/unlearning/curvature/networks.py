@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(8)
         self.qkv = nn.Linear(8, 24)
         self.out = nn.Linear(8, 8)
-        self.head = nn.Linear(8, 11, bias=False)
+        self.head = nn.Linear(8, 11)
         if tied:
             self.head.weight = self.tokens.weight
 
@@ -100,6 +100,19 @@ class Twice(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(torch.tanh(self.layer(torch.tanh(self.layer(inputs)))))
+
+
+class Heads(nn.Module):
+    """Outputs of which each depends on its own head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+        self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.tanh(self.body(inputs))
+        return torch.cat([head(hidden) for head in self.heads], 1)
 
 
 class Einsum(nn.Module):
@@ -180,6 +193,7 @@ CLASSIFIERS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor], i
         3,
     ),
     "layer used twice": (Twice, _float(4), 3),
+    "separate heads": (Heads, _float(4), 3),
     "parameter in einsum": (Einsum, _float(4), 3),
     "lstm": (Recurrent, _float(4, 3), 3),
     "time first": (TimeFirst, _float(4, 3), 3),

@@ -38,7 +38,6 @@ class OutputSquares:
 
     def total(self) -> Tensor | None:
         """Return the sum, (rows, outputs); None if there was no pass."""
-        self._latest = None
         return self._sum
 
 
