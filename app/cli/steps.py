@@ -12,7 +12,7 @@ from app.client import Lethe
 from app.client.connection import Document
 
 PATIENCE_SECONDS = 3600.0
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.25
 STUCK = "needs_attention"
 
 

@@ -18,7 +18,7 @@ from app.client import ClientError, Lethe
 START_SECONDS = 120.0
 """Slow machines compile everything on the first start."""
 STOP_SECONDS = 30.0
-LINES_SHOWN = 20
+LINES_SHOWN = 30
 
 
 @contextmanager
@@ -48,27 +48,33 @@ def temporary_service(threads: int = 1) -> Iterator[Lethe]:
                 start_new_session=True,
             )
         try:
-            yield from _client(process, home, port, log)
+            yield from _client(process, home, port)
+        except Exception as error:
+            error.add_note(f"the service's last lines:\n{_last_lines(log)}")
+            raise
         finally:
             _stop(process)
 
 
 def _environment(home: Path, port: int, threads: int) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name[:6] != "LETHE_"}
-    chosen = {"HOME": home, "HOST": "127.0.0.1", "PORT": port, "THREADS": threads}
-    return inherited | {f"LETHE_{name}": str(value) for name, value in chosen.items()}
+    return inherited | {
+        "LETHE_HOME": str(home),
+        "LETHE_HOST": "127.0.0.1",
+        "LETHE_PORT": str(port),
+        "LETHE_THREADS": str(threads),
+        "LETHE_LOG_LEVEL": "WARNING",
+    }
 
 
-def _client(
-    process: "subprocess.Popen[bytes]", home: Path, port: int, log: Path
-) -> Iterator[Lethe]:
+def _client(process: "subprocess.Popen[bytes]", home: Path, port: int) -> Iterator[Lethe]:
     deadline = time.monotonic() + START_SECONDS
     key = home / "bootstrap.key"
     while not (key.exists() and key.read_text()):
-        _require_alive(process, deadline, log)
+        _require_alive(process, deadline)
     with Lethe(f"http://127.0.0.1:{port}", key.read_text().strip()) as client:
         while not _is_ready(client):
-            _require_alive(process, deadline, log)
+            _require_alive(process, deadline)
         yield client
 
 
@@ -79,16 +85,20 @@ def _is_ready(client: Lethe) -> bool:
         return False
 
 
-def _require_alive(process: "subprocess.Popen[bytes]", deadline: float, log: Path) -> None:
+def _require_alive(process: "subprocess.Popen[bytes]", deadline: float) -> None:
     """Pause a little; raise if waiting is in vain.
 
     Raises:
         NotStarted: The service has ended, or takes too long.
     """
     if process.poll() is not None or time.monotonic() > deadline:
-        lines = log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
-        raise NotStarted("\n".join(lines) or "it says nothing")
+        raise NotStarted("it has ended" if process.poll() is not None else "it takes too long")
     time.sleep(0.1)
+
+
+def _last_lines(log: Path) -> str:
+    """Return the end of the log, which goes with the folder."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -41,7 +41,8 @@ def demo(seeds: int, most_epochs: int) -> None:
     try:
         stories = run(console, seeds, most_epochs)
     except (CommandFailed, ClientError) as error:
-        console.print(f"failed: {error}", style="bold red", markup=False)
+        lines = "\n".join((f"failed: {error}", *getattr(error, "__notes__", ())))
+        console.print(lines, style="bold red", markup=False, highlight=False)
         sys.exit(1)
     show(console, stories)
     show_entries(console, stories[-1])

@@ -119,7 +119,7 @@ def tell(client: Lethe, prepared: Prepared, folder: Path, progress: Progress) ->
     deletion, _, _ = chapter.carry_out(
         order, version, model, after_deletion, prepared.without_writer
     )
-    erased = client.dataset(dataset_id)["erased_rows"]
+    erased = client.revision(dataset_id, 1)["erased_rows"]
     if erased != int(prepared.is_of_writer.sum()):
         deletion.faults.append(f"{erased} rows were erased")
     return Told(prepared.seed, correction, deletion, list(client.events(order["id"])))
