@@ -6,6 +6,7 @@ from app.unlearning.methods.fine_tune import FineTune
 from app.unlearning.methods.influence import Influence
 from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import (
+    control_names,
     describe_methods,
     make_method,
     method_names,
@@ -27,6 +28,7 @@ __all__ = [
     "Retrain",
     "Saps",
     "SparseNewton",
+    "control_names",
     "describe_methods",
     "make_method",
     "method_names",

@@ -20,7 +20,7 @@ class Situation:
     Attributes:
         kind: What is asked.
         convex: Whether the objective is convex.
-        retained: Whether any retained rows are at hand, or none are missing.
+        edited: Whether the edited data are at hand: some retained rows, unless there are none.
         retrainable: Whether the recipe, the architecture and every retained row are there.
         affected_share: Affected rows as a share of the training rows.
     """

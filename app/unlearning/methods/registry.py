@@ -58,6 +58,11 @@ def method_names() -> Sequence[str]:
     return sorted(_METHODS)
 
 
+def control_names() -> Sequence[str]:
+    """What may be measured beside a result: the controls proper and fine-tuning."""
+    return sorted(["fine_tune", *(name for name, cls in _METHODS.items() if cls.control)])
+
+
 def method_class(name: str) -> type[Method]:
     """Find a method.
 
