@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Literal
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -11,34 +13,35 @@ from app.cli.demo.figures import Figures
 from app.cli.demo.story import Outcome, Told
 
 COLUMNS = (
-    "request",
-    "network",
+    "",
     "accuracy",
     "loss",
     "AUC",
     "seconds",
-    "of retraining",
+    "time share",
     "changed",
     "method",
     "verdict",
     "assurance",
 )
+TEXT_COLUMNS = ("", "method", "verdict", "assurance")
 NOTES = """\
 accuracy, loss: held-out rows with their right labels; measured outside the service.
 AUC: membership of the rows a request is about, 0.5 = no trace. Correction: their wrong labels \
 against the same wrong labels on held-out rows. Deletion: against held-out rows of the same mix.
 seconds: of the service from claim to publication, failed attempts included; of training from \
-scratch until held-out accuracy has levelled off."""
+scratch until held-out accuracy has levelled off. time share: the former by the latter.
+changed: share of the parameters whose value changed."""
 
 
 def show(console: Console, stories: Sequence[Told]) -> None:
     """Print the table and what its columns mean."""
     seeds = len(stories)
-    table = Table(title=f"means over {seeds} {'seed' if seeds == 1 else 'seeds'}", pad_edge=False)
+    table = Table(title=f"means over {seeds} {'seed' if seeds == 1 else 'seeds'}", box=SIMPLE)
     for name in COLUMNS:
-        is_text = name in ("request", "network", "method", "verdict", "assurance")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
-    _add(table, "label correction", [told.correction for told in stories])
+        justify: Literal["left", "right"] = "left" if name in TEXT_COLUMNS else "right"
+        table.add_column(name, justify=justify, no_wrap=name not in TEXT_COLUMNS[1:])
+    _add(table, "correction", [told.correction for told in stories])
     table.add_section()
     _add(table, "deletion", [told.deletion for told in stories])
     console.print(table)
@@ -47,21 +50,21 @@ def show(console: Console, stories: Sequence[Told]) -> None:
 
 def show_entries(console: Console, told: Told) -> None:
     """Print the audit entries of a story's deletion."""
-    table = Table(title="audit entries of the last request", pad_edge=False)
+    table = Table(title="audit entries of the last request", box=SIMPLE)
     for name in ("time", "type", "entity", "from", "to"):
         table.add_column(name, no_wrap=True)
     for entry in told.entries:
         entity = f"{entry['entity']['kind']} {entry['entity']['id']}"
-        table.add_row(entry["time"], entry["type"], entity, entry["from"] or "", entry["to"] or "")
+        time = entry["time"].removesuffix("Z").partition("T")[2][:12]
+        table.add_row(time, entry["type"], entity, entry["from"] or "", entry["to"] or "")
     console.print(table)
 
 
 def _add(table: Table, title: str, outcomes: Sequence[Outcome]) -> None:
     """Add the networks before and after a request and the one trained from scratch."""
-    table.add_row(title, "before", *_figures([o.before for o in outcomes]))
+    table.add_row(f"before {title}", *_figures([o.before for o in outcomes]))
     table.add_row(
-        "",
-        "after",
+        f"after {title}",
         *_figures([o.after for o in outcomes]),
         f"{fmean(o.seconds for o in outcomes):.2f}",
         f"{time_share(outcomes):.1%}",
@@ -71,8 +74,7 @@ def _add(table: Table, title: str, outcomes: Sequence[Outcome]) -> None:
         _tally(outcomes, "assurance"),
     )
     table.add_row(
-        "",
-        "retrained",
+        "retrained from scratch",
         *_figures([o.retrained for o in outcomes]),
         f"{fmean(o.retraining_seconds for o in outcomes):.2f}",
     )
