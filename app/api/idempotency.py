@@ -66,6 +66,7 @@ class Keeper:
 
         Raises:
             KeyInFlight: Another request with the key was a moment quicker.
+            IntegrityError: Something else does not fit.
         """
         try:
             idempotency.remember(

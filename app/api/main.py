@@ -20,6 +20,7 @@ from app.api.routes import (
     weights,
 )
 from app.domain.actions import bootstrap
+from app.infra import logging
 
 ROUTERS = (
     operations.router,
@@ -38,7 +39,8 @@ ROUTERS = (
 
 @asynccontextmanager
 async def first_things(app: FastAPI) -> AsyncIterator[None]:
-    """Make the default tenant and accept the operator's key, at the first start."""
+    """Set up the log, make the default tenant and accept the operator's key, at the first start."""
+    logging.configure()
     await transactions.write(bootstrap.ensure_bootstrap)
     yield
 

@@ -18,9 +18,9 @@ from alembic import command
 from sqlalchemy.orm import Session
 
 from app.api import transactions, uploads
-from app.cli.migrate import alembic_config
 from app.client import Lethe
 from app.infra import db, keys
+from app.infra.migrate import alembic_config
 from app.infra.settings import settings
 from tests.servers import free_port
 

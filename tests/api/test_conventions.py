@@ -53,7 +53,9 @@ def test_a_wrong_method_names_all_right_ones(
 )
 def test_without_a_known_key_nothing_is_read(service: Service, authorization: str | None) -> None:
     with service.http(None) as http:
-        headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+        headers = (
+            {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+        )
         response = http.post("/v1/datasets", content=b"{broken", headers=headers)
     problem(response, 401, "unauthenticated")
     assert response.headers["www-authenticate"] == "Bearer"
@@ -91,9 +93,7 @@ def test_a_missing_scope_is_named(service: Service) -> None:
     ],
 )
 def test_unreadable_json_is_refused(http: httpx.Client, body: bytes) -> None:
-    response = http.post(
-        "/v1/datasets", content=body, headers={"Content-Type": "application/json"}
-    )
+    response = http.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
     problem(response, 400, "malformed-json")
 
 
@@ -133,7 +133,12 @@ def test_fields_at_fault_are_pointed_to(
 
 def test_a_problem_repeats_nothing_that_was_sent(http: httpx.Client) -> None:
     secret = "anna.schmidt@example.org"
-    body = {"dataset_id": NOBODY, "sample_ids": [secret, 7], secret: secret, "labels": [{"x": secret}]}
+    body = {
+        "dataset_id": NOBODY,
+        "sample_ids": [secret, 7],
+        secret: secret,
+        "labels": [{"x": secret}],
+    }
     response = http.post("/v1/deletion-requests", json=body)
     problem(response, 422, "invalid-request")
     assert secret not in response.text
@@ -189,7 +194,9 @@ def test_ids_that_cannot_exist_are_not_found(http: httpx.Client, path: str) -> N
 
 def test_every_answer_carries_a_request_id(http: httpx.Client) -> None:
     assert len(http.get("/healthz").headers["x-request-id"]) == 24
-    assert http.get("/healthz", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    assert (
+        http.get("/healthz", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    )
     altered = http.get("/v1/nothing", headers={"X-Request-Id": "a b;c"}).headers["x-request-id"]
     assert altered != "a b;c"
 
@@ -202,7 +209,10 @@ def test_a_connection_serves_on_after_a_refusal(http: httpx.Client) -> None:
 
 def test_half_a_request_harms_nothing(service: Service, http: httpx.Client) -> None:
     parts = urlsplit(service.address)
-    for text in (b"POST /v1/datasets HTTP/1.1\r\nContent-Length: 10\r\n\r\n{", b"\x00\x01\x02\r\n\r\n"):
+    for text in (
+        b"POST /v1/datasets HTTP/1.1\r\nContent-Length: 10\r\n\r\n{",
+        b"\x00\x01\x02\r\n\r\n",
+    ):
         with socket.create_connection((parts.hostname, parts.port), timeout=10) as raw:
             raw.sendall(text)
     assert http.get("/healthz").status_code == 200

@@ -31,10 +31,19 @@ from app.domain.queries import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"], route_class=ApiRoute)
 
+EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
+        "event": {"const": "progress"},
+        "data": {"type": "string", "description": "The job's document, as JSON."},
+    },
+}
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events named `progress`, each with the job's document as data.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT_SCHEMA}},
     },
     204: {"description": "The job is done and the client has seen its last event."},
 }

@@ -58,7 +58,7 @@ class PolicyOut(Output):
     gates: dict[str, float]
     on_gate_failure: list[str]
     on_inconclusive: str
-    batching: dict[str, float]
+    batching: dict[str, int | float]
     withdraw_after_seconds: float
 
 
