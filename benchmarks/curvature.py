@@ -264,7 +264,7 @@ def main() -> int:
     """Run the comparison; return 1 if an exact diagonal of ours is off."""
     parser = argparse.ArgumentParser(description="Curvature diagonals beside their peers.")
     parser.add_argument("--rows", type=int, default=64, help="rows of the batch")
-    parser.add_argument("--repeats", type=int, default=25, help="calls of each method")
+    parser.add_argument("--repeats", type=int, default=15, help="calls of each method")
     parser.add_argument("--quick", action="store_true", help="few rows and calls, for CI")
     arguments = parser.parse_args()
     rows, repeats = (8, 3) if arguments.quick else (arguments.rows, arguments.repeats)

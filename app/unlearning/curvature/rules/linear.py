@@ -196,22 +196,22 @@ def _affine(
     transposed: bool,
 ) -> Tensor | None:
     features, rows = call[inputs], recorder.rows
-    if features.dim() < 2 or features[..., 0].numel() % rows:
+    positions, rest = divmod(features.numel(), rows * features.shape[-1])
+    if features.dim() < 2 or rest:
         return None
     weight_slot, bias_slot = call.slots(recorder, weight, bias)
     if weight_slot is None and bias_slot is None:
         return None
     output: Tensor = operation(**call)
-    layout = (rows, features[..., 0].numel() // rows, output.shape[-1])
-    squares = OutputSquares(layout[0], layout[2])
+    layout = (rows, positions, output.shape[-1])
+    squares = OutputSquares(rows, output.shape[-1])
     uses: list[Use] = []
     if weight_slot is not None:
         uses.append(LinearWeight(weight_slot, features, squares, layout, transposed=transposed))
     if bias_slot is not None:
-        single = layout[1] == 1
         uses.append(
             LinearBias(bias_slot, squares, layout)
-            if single
+            if positions == 1
             else TrailingOffset(bias_slot, rows, layout[2:])
         )
     return recorder.tap(output, uses)

@@ -136,11 +136,25 @@ def batch_norm(
     weight, bias = call.slots(recorder, "weight", "bias")
     if weight is None and bias is None:
         return None
-    output: Tensor = operation(**call)
+    factor = torch.rsqrt(call["running_var"] + call.get("eps", 1e-5))
+    output = _affine_per_channel(call, factor)
     uses: list[Use] = []
     if weight is not None:
-        factor = torch.rsqrt(call["running_var"] + call.get("eps", 1e-5))
         uses.append(ChannelScale(weight, call["input"], call["running_mean"], factor))
     if bias is not None:
         uses.append(ChannelOffset(bias))
     return recorder.tap(output, uses)
+
+
+def _affine_per_channel(call: Arguments, factor: Tensor) -> Tensor:
+    """Return input * scale + shift, whose backward pass is one product.
+
+    The operation's own backward pass also computes what only the scale and the offset need.
+    """
+    inputs: Tensor = call["input"]
+    scale = factor if call.get("weight") is None else factor * call["weight"]
+    shift = -call["running_mean"] * scale
+    if call.get("bias") is not None:
+        shift = shift + call["bias"]
+    along = (1, -1) + (1,) * (inputs.dim() - 2)
+    return torch.addcmul(shift.to(inputs).view(along), inputs, scale.to(inputs).view(along))
