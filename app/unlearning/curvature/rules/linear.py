@@ -25,14 +25,19 @@ class OutputSquares:
     def __init__(self, rows: int, outputs: int) -> None:
         """Prepare an empty sum of shape (rows, outputs)."""
         self._shape = (rows, outputs)
-        self._latest: Tensor | None = None
+        self._passes = 0
         self._sum: Tensor | None = None
 
-    def add(self, gradient: Tensor) -> None:
-        """Add the squares of a gradient, once even if both sharers bring it."""
-        if gradient is self._latest:
+    def add(self, gradient: Tensor, passes: int) -> None:
+        """Add the squares of a gradient, once even if both sharers bring it.
+
+        Args:
+            gradient: Gradient with respect to the layer's output.
+            passes: Which backward pass this is for the sharer that brings it, from 1.
+        """
+        if passes <= self._passes:
             return
-        self._latest = gradient
+        self._passes = passes
         flat = gradient.reshape(self._shape)
         self._sum = flat * flat if self._sum is None else self._sum.addcmul_(flat, flat)
 
@@ -66,12 +71,14 @@ class LinearWeight(Use):
         self._layout = layout
         self._inputs = inputs.detach().reshape(*layout[:2], inputs.shape[-1])
         self._squares = squares
+        self._passes = 0
         self._transposed = transposed
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G, or multiply at once where rows have several positions."""
         if self._factors:
-            self._squares.add(gradient)
+            self._passes += 1
+            self._squares.add(gradient, self._passes)
         else:
             self.add_squares(gradient, total)
 
@@ -144,10 +151,12 @@ class LinearBias(TrailingOffset):
         """Record where the squares are summed."""
         super().__init__(slot, layout[0], layout[2:])
         self._squares = squares
+        self._passes = 0
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G."""
-        self._squares.add(gradient)
+        self._passes += 1
+        self._squares.add(gradient, self._passes)
 
     def finish(self, total: Tensor) -> None:
         """Sum the collected squares over rows."""
