@@ -1,7 +1,8 @@
-"""Named points of a job at which a test can kill the worker.
+"""Named points of a job at which a test can hold or kill the worker.
 
 Set ``LETHE_TEST_PAUSE`` to names separated by commas. The first worker that comes to such a point
-leaves a marker and waits there to be killed; whoever comes later finds the marker and goes on.
+leaves an empty marker and waits there, to be killed or until something is written to the marker;
+whoever comes later finds the marker and goes on.
 """
 
 import time
@@ -11,6 +12,7 @@ from app.infra.settings import settings
 
 POINTS = ("after-claim", "mid-update", "after-store", "after-publish", "mid-withdrawal")
 LONGEST_PAUSE_SECONDS = 600.0
+POLL_SECONDS = 0.02
 
 
 def marker_of(point: str) -> Path:
@@ -19,7 +21,7 @@ def marker_of(point: str) -> Path:
 
 
 def pause_at(point: str) -> None:
-    """Wait to be killed, if the settings ask for it and nobody has waited here before.
+    """Wait, if the settings ask for it and nobody has waited here before.
 
     Raises:
         ValueError: There is no such point.
@@ -34,4 +36,6 @@ def pause_at(point: str) -> None:
         marker.touch(exist_ok=False)
     except FileExistsError:
         return
-    time.sleep(LONGEST_PAUSE_SECONDS)
+    latest = time.monotonic() + LONGEST_PAUSE_SECONDS
+    while marker.exists() and marker.stat().st_size == 0 and time.monotonic() < latest:
+        time.sleep(POLL_SECONDS)

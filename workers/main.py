@@ -5,13 +5,13 @@ harm: ``run_job`` claims the row or returns. One job at a time, in a child that 
 forked: a forked child of a process that has computed hangs, and CUDA refuses it.
 """
 
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps
 
 from app.infra import pulse
 from app.infra.settings import Settings, settings
+from workers.folder_broker import OPTION, install
 
 QUEUE = "lethe"
 POLLING_SECONDS = 0.1
@@ -29,38 +29,16 @@ class Pulse(bootsteps.StartStopStep):
         worker.timer.call_repeatedly(pulse.BEAT_SECONDS, pulse.beat, beat)
 
 
-def broker_folders(config: Settings) -> dict[str, Path]:
-    """Return the folders of the filesystem broker, by their role.
-
-    Messages are written to ``outgoing`` and renamed into ``incoming`` by the dispatcher, so that
-    a worker never reads half a message.
-    """
-    return {name: config.broker_folder / name for name in ("incoming", "outgoing", "control")}
-
-
-def make_broker_folders(config: Settings) -> None:
-    """Make the folders of the filesystem broker; for other brokers do nothing."""
-    if config.broker_url.startswith("filesystem"):
-        for folder in broker_folders(config).values():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def transport_options(config: Settings) -> dict[str, Any]:
     """Return what the broker's transport needs to know."""
     if config.broker_url.startswith("filesystem"):
-        folders = broker_folders(config)
-        return {
-            "data_folder_in": str(folders["incoming"]),
-            "data_folder_out": str(folders["outgoing"]),
-            "control_folder": str(folders["control"]),
-            "polling_interval": POLLING_SECONDS,
-        }
+        return {OPTION: str(config.broker_folder), "polling_interval": POLLING_SECONDS}
     return {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 15}
 
 
 def make_application(config: Settings) -> Celery:
     """Make the Celery application for these settings."""
-    make_broker_folders(config)
+    install()
     application = Celery("lethe", broker=config.broker_url, include=["workers.tasks"])
     application.conf.update(
         accept_content=["json"],

@@ -37,11 +37,9 @@ class Dispatcher:
     """Rings for due jobs.
 
     Attributes:
-        config: The settings.
         unsent: Jobs whose bell the broker did not take.
     """
 
-    config: Settings
     unsent: dict[str, None] = field(default_factory=dict)
 
     def tick(self) -> None:
@@ -51,7 +49,7 @@ class Dispatcher:
             self.unsent.update(dict.fromkeys(upkeep.take_bells(tx)))
         if self.unsent:
             # A message is sent after its transaction, so whoever hears it finds the job.
-            ring(celery, self.config, self.unsent)
+            ring(celery, self.unsent)
             self.unsent.clear()
 
 
@@ -149,7 +147,7 @@ def main() -> None:
         signal.signal(number, ask_to_stop)
     sweep_pause = min(1.0, config.lease_seconds / 4)
     loops = [
-        threading.Thread(target=repeat, args=(Dispatcher(config).tick, config.sweep_seconds, stop)),
+        threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
     ]
     for loop in loops:

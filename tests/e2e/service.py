@@ -17,6 +17,7 @@ from app.cli.processes import api_command, sweeper_command, worker_command
 from app.cli.tether import tethered
 from app.infra.settings import Settings
 from tests.servers import free_port
+from workers.faults import POINTS
 
 T = TypeVar("T")
 KEY = "lethe_" + "k" * 43
@@ -87,6 +88,14 @@ class Service:
     def paused_at(self, point: str) -> Path:
         return self.home / "staging" / f"paused-{point}"
 
+    def hold(self, point: str) -> None:
+        """Let the next job that comes to ``point`` wait there."""
+        self.paused_at(point).unlink()
+
+    def release(self, point: str) -> None:
+        """Let it go on, and everyone after it."""
+        self.paused_at(point).write_text("go on")
+
     def log(self, name: str) -> str:
         return (self.home / "logs" / f"{name}.log").read_text(errors="replace")
 
@@ -106,6 +115,7 @@ def running_service(home: Path, environment: Mapping[str, str] | None = None) ->
         environment: Settings beside the defaults, such as LETHE_DATABASE_URL.
     """
     (home / "logs").mkdir(parents=True)
+    (home / "staging").mkdir()
     port = free_port()
     given = {
         "LETHE_HOME": str(home),
@@ -115,6 +125,7 @@ def running_service(home: Path, environment: Mapping[str, str] | None = None) ->
         "LETHE_RING_AGAIN_SECONDS": "1",
         "LETHE_SWEEP_SECONDS": "0.1",
         "LETHE_MAX_ATTEMPTS": "10",
+        "LETHE_TEST_PAUSE": ",".join(POINTS),
         "OMP_NUM_THREADS": "1",
         **(environment or {}),
     }
@@ -126,6 +137,8 @@ def running_service(home: Path, environment: Mapping[str, str] | None = None) ->
         broker_url=given.get("LETHE_BROKER_URL", ""),
     )
     service = Service(home, inherited | given, f"http://127.0.0.1:{port}", config)
+    for point in POINTS:
+        service.release(point)
     migrate = [sys.executable, "-m", "app.cli.main", "migrate"]
     subprocess.run(migrate, env=service.environment, check=True)
     for name in ("api", "worker", "sweeper"):

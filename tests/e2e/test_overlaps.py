@@ -13,17 +13,6 @@ from tests.e2e.service import Service, eventually
 LENIENT: dict[str, Any] = {"gates": {}, "method": "fine_tune"}
 
 
-def hold_worker(service: Service, point: str) -> None:
-    """Let the next job that comes to ``point`` wait there."""
-    service.paused_at(point).unlink(missing_ok=True)
-    service.restart("worker", LETHE_TEST_PAUSE=point)
-
-
-def release_worker(service: Service) -> None:
-    """Kill the held worker; another goes on when the lease is over."""
-    service.restart("worker")
-
-
 def test_second_request_while_the_first_runs(
     service: Service, controller: Controller, folder: Path
 ) -> None:
@@ -34,11 +23,11 @@ def test_second_request_while_the_first_runs(
         material.weights(),
         version_order(ours.dataset_id, parent_id=ours.version_id),
     )
-    hold_worker(service, "mid-update")
+    service.hold("mid-update")
     first = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:3])["id"]
     eventually(service.paused_at("mid-update").exists)
     second = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[2:5])["id"]
-    release_worker(service)
+    service.release("mid-update")
     requests = [controller.finished(request) for request in (first, second)]
     assert [request["state"] for request in requests] == ["fulfilled", "fulfilled"]
     for request in requests:
@@ -120,13 +109,13 @@ def test_cancellation_after_the_job_started(
 ) -> None:
     material = make_material("toolate", seed=17)
     ours = controller.register(material, folder, LENIENT)
-    hold_worker(service, "mid-update")
+    service.hold("mid-update")
     request_id = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:2])["id"]
     eventually(service.paused_at("mid-update").exists)
     with pytest.raises(ApiProblem) as problem:
         controller.cancel_request(request_id)
     assert (problem.value.status, problem.value.code) == (409, "job-started")
-    release_worker(service)
+    service.release("mid-update")
     assert controller.finished(request_id)["state"] == "fulfilled"
 
 
@@ -135,12 +124,12 @@ def test_running_job_is_cancelled_and_retried(
 ) -> None:
     material = make_material("stop", seed=18)
     ours = controller.register(material, folder, LENIENT)
-    hold_worker(service, "mid-update")
+    service.hold("mid-update")
     request_id = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:2])["id"]
     eventually(service.paused_at("mid-update").exists)
     job_id = controller.request(request_id)["targets"][0]["job_id"]
     controller.cancel_job(job_id)
-    release_worker(service)
+    service.release("mid-update")
     request = controller.reached(request_id, "needs_attention")
     assert controller.job(job_id)["state"] == "cancelled"
     assert request["targets"][0]["state"] == "failed"

@@ -12,11 +12,20 @@ from workers import faults
 
 @pytest.fixture
 def paused_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Settings that pause at two points; the list collects how long was slept."""
+    """Settings that pause at two points; the list collects how long was slept.
+
+    Sleeping releases whoever sleeps.
+    """
     slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        for marker in (tmp_path / "staging").iterdir():
+            marker.write_text("go on")
+
     monkeypatch.setenv("LETHE_HOME", str(tmp_path))
     monkeypatch.setenv("LETHE_TEST_PAUSE", "after-claim,after-store")
-    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", sleep)
     settings.cache_clear()
     yield slept
     settings.cache_clear()

@@ -10,7 +10,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from app.infra.settings import Settings
-from workers.main import QUEUE, broker_folders, make_application
+from workers.main import QUEUE, make_application
 from workers.ringing import ring
 
 
@@ -19,7 +19,7 @@ def embedded(home: Path) -> Settings:
 
 
 def messages(config: Settings) -> list[dict]:
-    return [json.loads(path.read_text()) for path in broker_folders(config)["incoming"].iterdir()]
+    return [json.loads(path.read_text()) for path in config.broker_folder.iterdir()]
 
 
 def arguments(message: dict) -> list[str]:
@@ -28,14 +28,13 @@ def arguments(message: dict) -> list[str]:
 
 def test_each_job_is_rung_once_and_seen_whole(tmp_path: Path) -> None:
     config = embedded(tmp_path)
-    ring(make_application(config), config, ["job_a", "job_b"])
+    ring(make_application(config), ["job_a", "job_b"])
     assert sorted(arguments(message) for message in messages(config)) == [["job_a"], ["job_b"]]
-    assert list(broker_folders(config)["outgoing"].iterdir()) == []
 
 
 def test_message_is_json_that_names_the_task_and_the_job_only(tmp_path: Path) -> None:
     config = embedded(tmp_path)
-    ring(make_application(config), config, ["job_a"])
+    ring(make_application(config), ["job_a"])
     (message,) = messages(config)
     assert message["content-type"] == "application/json"
     assert message["headers"]["task"] == "run_job"
@@ -45,24 +44,24 @@ def test_message_is_json_that_names_the_task_and_the_job_only(tmp_path: Path) ->
 def test_emptied_broker_folder_is_made_again(tmp_path: Path) -> None:
     config = embedded(tmp_path)
     celery = make_application(config)
-    ring(celery, config, ["job_a"])
+    ring(celery, ["job_a"])
     shutil.rmtree(config.broker_folder)
-    ring(celery, config, ["job_b"])
+    ring(celery, ["job_b"])
     assert [arguments(message) for message in messages(config)] == [["job_b"]]
 
 
 def test_flushed_redis_is_rung_again(tmp_path: Path, redis_url: str) -> None:
     config = Settings(home=tmp_path, broker_url=redis_url)
     celery = make_application(config)
-    ring(celery, config, ["job_a", "job_b"])
+    ring(celery, ["job_a", "job_b"])
     with redis.Redis.from_url(redis_url) as client:
         assert client.llen(QUEUE) == 2
         client.flushall()
-        ring(celery, config, ["job_c"])
+        ring(celery, ["job_c"])
         assert client.llen(QUEUE) == 1
 
 
 def test_absent_broker_is_an_error_that_comes_at_once(tmp_path: Path) -> None:
     config = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
     with pytest.raises(OperationalError):
-        ring(make_application(config), config, ["job_a"])
+        ring(make_application(config), ["job_a"])
