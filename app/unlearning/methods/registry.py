@@ -16,7 +16,7 @@ _SHARED: dict[str, JSON] = {
     _RETAINED_ROWS: property_schema(
         int,
         Constraint(
-            "Retained rows read, a uniform sample of at most this many; convex models may read all.",
+            "Retained rows read, sampled uniformly; convex models may read all of them.",
             minimum=1,
             maximum=10_000_000,
         ),

@@ -53,22 +53,18 @@ def select_extreme(
     count = max(0, min(count, total))
     if budget == "per_tensor":
         quotas = proportional_quotas([score.numel() for score in scores.values()], count)
-        return Selection(
-            {
-                name: _extreme(score.reshape(-1), quota, largest).view_as(score)
-                for (name, score), quota in zip(scores.items(), quotas, strict=True)
-            }
-        )
+        return Selection({
+            name: _extreme(score.reshape(-1), quota, largest).view_as(score)
+            for (name, score), quota in zip(scores.items(), quotas, strict=True)
+        })
     if not scores:
         return Selection({})
     flat = torch.cat([score.reshape(-1) for score in scores.values()])
     parts = _extreme(flat, count, largest).split([score.numel() for score in scores.values()])
-    return Selection(
-        {
-            name: part.view(score.shape).clone()
-            for (name, score), part in zip(scores.items(), parts, strict=True)
-        }
-    )
+    return Selection({
+        name: part.view(score.shape).clone()
+        for (name, score), part in zip(scores.items(), parts, strict=True)
+    })
 
 
 def proportional_quotas(sizes: list[int], count: int) -> list[int]:
