@@ -2,8 +2,9 @@
 
 Restricted to what has only one spelling everywhere: objects, arrays, strings, booleans and
 integers of absolute value below 2^53. There are no floats, so that no two languages can
-disagree about a digit (measured values travel as decimal text), and no null: what is
-absent is left out. Within these limits the bytes are those of any RFC 8785 encoder.
+disagree about a digit (measured values travel as decimal text). There is no null: what is
+absent is left out, and a member that is null in what we read counts as absent. Within these
+limits the bytes are those of any RFC 8785 encoder.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def parse(data: bytes) -> Json:
 
     Raises:
         MalformedJson: Not JSON, not UTF-8, a name occurs twice in an object, or the text
-            holds a float, a null, a large integer or half of a surrogate pair.
+            holds a float, a null in an array, a large integer or half of a surrogate pair.
     """
     try:
         document: Json = json.loads(
@@ -145,11 +146,11 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _object(members: list[tuple[str, Json]]) -> dict[str, Json]:
+def _object(members: list[tuple[str, Json | None]]) -> dict[str, Json]:
     found = dict(members)
     if len(found) != len(members):
         raise MalformedJson("a name occurs twice in one object")
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _integer(text: str) -> int:
