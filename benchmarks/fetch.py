@@ -149,11 +149,12 @@ def measure(folder: Path, ids: Ids, wanted: int, repeats: int) -> None:
         asked = rng.choice(ids, wanted, replace=False).tolist()
         # Reading Parquet takes seconds: three times are enough to see it.
         names = [name for name in stores if name != "Parquet" or turn < 3]
-        answers = {name: stores[name](asked) for name in names}  # the page cache is warm now
+        answers = {}
+        for name in names:
+            answers[name] = stores[name](asked)  # warms whatever the store has to warm
+            times[name].append(milliseconds(partial(stores[name], asked)))
         if not all(torch.equal(answer, answers["row store"]) for answer in answers.values()):
             raise RuntimeError("the stores disagree")
-        for name in names:
-            times[name].append(milliseconds(partial(stores[name], asked)))
     fastest = statistics.median(times["row store"])
     print(f"{wanted:,} ids of {len(ids):,} rows x {WIDTH} bytes to a uint8 tensor, warm, median")
     for name, taken in times.items():
