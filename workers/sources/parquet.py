@@ -137,7 +137,10 @@ class _Import:
         done = 0
         size = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // _row_bytes(self.columns)))
         for batch in _batches(self.file, size):
-            rows = self._converted(batch)
+            try:
+                rows = self._converted(batch)
+            except pa.ArrowException:
+                raise ImportRefused("not-parquet", "the pages contradict themselves") from None
             done += len(rows.ids)
             rows = self._guarded(rows)
             self.room -= _size(rows)

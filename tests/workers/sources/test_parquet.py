@@ -201,6 +201,32 @@ def test_what_is_not_parquet_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1),
+    st.sampled_from(["snappy", "none", "zstd"]),
+)
+def test_changed_bytes_are_imported_or_refused(
+    changes: list[tuple[float, int]], compression: str
+) -> None:
+    table = good_table(60).append_column("kind", pa.array(["a", "b"] * 30).dictionary_encode())
+    with TemporaryDirectory() as name:
+        path = Path(name, "f.parquet")
+        pq.write_table(table, path, compression=compression)
+        content = bytearray(path.read_bytes())
+        for place, byte in changes:
+            content[int(place * len(content))] = byte
+        path.write_bytes(content)
+
+        try:
+            import_parquet(path, Path(name, "rows"), ROLES, largest_bytes=1 << 26)
+        except ImportRefused:
+            assert list(Path(name).iterdir()) == [path]
+        else:
+            with RowStore.open(Path(name, "rows")) as store:
+                store.ids(np.arange(store.rows))
+
+
 def test_a_file_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
     table = pa.table({"id": pa.array(range(50_000)), "text": pa.array(["long " * 50] * 50_000)})
