@@ -7,7 +7,7 @@ exactly what is handed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.ledger.encoding import encode, from_base64, parse, to_base64
@@ -39,7 +39,7 @@ class EnvelopeSignature:
 
     Attributes:
         signature: Ed25519, 64 bytes.
-        key_hint: Says which key it may be by; nothing vouches for it.
+        key_hint: Which key alone is tried; nothing vouches for it. Empty: any is tried.
     """
 
     signature: bytes
@@ -100,7 +100,7 @@ class Envelope:
         })
 
 
-def verify_envelope(envelope: Envelope, keys: Iterable[VerifierKey]) -> None:
+def verify_envelope(envelope: Envelope, keys: Sequence[VerifierKey]) -> None:
     """Check that one of these keys has signed the payload.
 
     Args:
@@ -112,15 +112,16 @@ def verify_envelope(envelope: Envelope, keys: Iterable[VerifierKey]) -> None:
         UnknownKey: No signature is by a trusted key.
     """
     message = pre_authentication_encoding(envelope.payload_type, envelope.payload)
-    signers = [key for key in keys if key.type == ED25519]
     wrong: BadSignature | None = None
     for line in envelope.signatures:
-        for key in signers:
+        for key in keys:
+            if key.type != ED25519 or line.key_hint not in {"", _hint(key)}:
+                continue
             try:
                 key.verify(message, line.signature)
             except BadSignature as error:
-                # The hint decides nothing but which of two refusals is the helpful one.
-                wrong = error if line.key_hint == _hint(key) else wrong
+                # Without a hint it may be the right signature of a key we do not know.
+                wrong = error if line.key_hint else wrong
             else:
                 return
     if wrong is not None:

@@ -21,6 +21,7 @@ from app.ledger.envelopes import Envelope, verify_envelope
 from app.ledger.errors import (
     BadConsistency,
     Fork,
+    MalformedEnvelope,
     MalformedEvidence,
     MalformedProof,
     MalformedStatement,
@@ -108,6 +109,7 @@ class Examination:
 
         Raises:
             Malformed: A file is missing, or not what its format says.
+            MalformedEnvelope: The envelope is written in another way than ours.
             MalformedStatement: The envelope holds something else.
             UnknownKey: No trusted key has signed it.
             RetiredKey: One has that was not valid at that time.
@@ -116,6 +118,8 @@ class Examination:
             Invalid: Anything else is wrong with it.
         """
         envelope = Envelope.parse(self.file(prefix + ENVELOPE))
+        if bytes(envelope) != self.file(prefix + ENVELOPE):
+            raise MalformedEnvelope("the envelope is not in its canonical form")
         verify_envelope(envelope, all_keys(self.expected.keys))
         if envelope.payload_type != PAYLOAD_TYPE:
             raise MalformedStatement("the envelope does not hold an in-toto statement")
@@ -249,7 +253,9 @@ class Examination:
         if pinned.size in {0, now.size}:
             return
         earlier, later = sorted((pinned, now), key=lambda checkpoint: checkpoint.size)
-        proof = self.expected.consistency or self.files.get(f"consistency/{pinned.size}.json")
+        proof = self.expected.consistency
+        if proof is None:
+            proof = self.files.get(f"consistency/{pinned.size}.json")
         if proof is None and earlier is now:
             raise OlderThanPin("the evidence is older than the pinned checkpoint")
         if proof is None:
