@@ -42,7 +42,7 @@ from app.domain.orders import (
 )
 from app.domain.requests import Target, TargetJob
 from app.infra import clock
-from app.infra.db import writing
+from app.infra.db import reading, writing
 from app.infra.rows import (
     Cell,
     Cells,
@@ -424,7 +424,7 @@ def lapse(job_id: str) -> None:
 
 def read(cls: type[Any], id: str) -> Any:
     """Return one row as it stands."""
-    with writing() as tx:
+    with reading() as tx:
         return tx.get_one(cls, id)
 
 

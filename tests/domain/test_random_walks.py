@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.domain.actions import cancelling, retrying, upkeep, versions
@@ -130,7 +130,7 @@ class Walk:
         with suppress(DomainError, LookupError):
             act()
 
-    def one(self, cls: type[Entity], *conditions: object) -> str:
+    def one(self, cls: type[Entity], *conditions: ColumnElement[bool]) -> str:
         with writing() as tx:
             found = tx.scalars(select(cls.id).where(*conditions).order_by(cls.id)).all()
         if not found:

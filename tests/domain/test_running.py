@@ -158,7 +158,8 @@ def test_an_import_nobody_finishes_leaves_an_invalid_revision(tenant: str, datas
     with writing() as tx:
         assert upkeep.requeue_lapsed(tx) == 1
         revision = tx.get_one(Revision, tx.get_one(Job, job).revision_id)
-        assert (revision.state, revision.error["code"]) == ("invalid", "attempts-exhausted")
+        assert revision.state == "invalid"
+        assert revision.error == failure("attempts-exhausted", attempts=settings().max_attempts)
 
 
 def test_a_lost_bell_is_rung_again(job: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Versions that arrive, serve and go while requests are open."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 
@@ -176,7 +178,7 @@ def test_nothing_live_is_ever_on_a_withdrawal_s_list(tenant: str, dataset: str, 
 
 
 def test_declarations_are_held_against_the_dataset(tenant: str, dataset: str, model: str) -> None:
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "/training_split": {"training_split": "nowhere"},
         "/dataset_revision": {"dataset_revision": 7},
         "/parent_id": {"parent_id": "mv_none"},
