@@ -61,7 +61,6 @@ class Transport(virtual.Transport):
     """What kombu asks for by the scheme of the address."""
 
     Channel = Channel
-    default_port = 0
     driver_type = SCHEME
     driver_name = SCHEME
     global_state = virtual.BrokerState()

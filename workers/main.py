@@ -39,7 +39,9 @@ def transport_options(config: Settings) -> dict[str, Any]:
 def make_application(config: Settings) -> Celery:
     """Make the Celery application for these settings."""
     install()
-    application = Celery("lethe", broker=config.broker_url, include=["workers.tasks"])
+    # kombu complains about an address without a host.
+    broker = config.broker_url.replace("filesystem://", "filesystem://localhost")
+    application = Celery("lethe", broker=broker, include=["workers.tasks"])
     application.conf.update(
         accept_content=["json"],
         broker_connection_max_retries=None,
@@ -60,6 +62,7 @@ def make_application(config: Settings) -> Celery:
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=60.0,
+        worker_redirect_stdouts=False,
         worker_send_task_events=False,
     )
     application.steps["worker"].add(Pulse)

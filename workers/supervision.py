@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_SECONDS = 5.0
 CHORES_SECONDS = 3600.0
+TRUNCATE_SECONDS = 60.0
+"""How long erased bytes stay in the write-ahead log if the worker that erased them was killed."""
 ABANDONED = timedelta(days=1)
 """Older than any job or upload can be while it is still at work."""
 
@@ -65,6 +67,7 @@ class Sweeper:
     config: Settings
     overdue: int = 0
     _chores_at: float = 0.0
+    _truncate_at: float = 0.0
 
     def tick(self) -> None:
         """Do whatever is due."""
@@ -75,6 +78,9 @@ class Sweeper:
         self._watch_deadlines()
         self._destroy_uploads()
         pulse.beat(self.config.home, "sweeper")
+        if time.monotonic() >= self._truncate_at:
+            self._truncate_at = time.monotonic() + TRUNCATE_SECONDS
+            db.truncate_log()
         if time.monotonic() >= self._chores_at:
             self._chores_at = time.monotonic() + CHORES_SECONDS
             self._chores()
@@ -106,7 +112,6 @@ class Sweeper:
         for key in orphans:
             store.delete(key)
         self._clear_staging()
-        db.truncate_log()
 
     def _clear_staging(self) -> None:
         oldest = time.time() - ABANDONED.total_seconds()

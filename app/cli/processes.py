@@ -18,7 +18,7 @@ def api_command(config: Settings) -> list[str]:
 def worker_command(name: str = "worker") -> list[str]:
     """Return the command of a worker; ``name`` tells workers of one machine apart."""
     return [
-        *(sys.executable, "-m", "celery", "-A", "workers.main", "worker"),
+        *(sys.executable, "-m", "celery", "-q", "-A", "workers.main", "worker"),
         *("-P", "prefork", "-c", "1", "-n", f"{name}@%h", "-l", "WARNING"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]

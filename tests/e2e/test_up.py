@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from app.client import Lethe
+from app.client import Lethe, Unreachable
 from tests.e2e.service import eventually
 from tests.servers import free_port
 
@@ -92,6 +93,12 @@ def test_killed_child_is_started_again(up: "subprocess.Popen[str]", home: Path, 
     lines_until(up, "key: ")
     api = next(p for p in processes_of(home) if "uvicorn" in p.cmdline())
     api.kill()
-    with Lethe(f"http://127.0.0.1:{port}") as client:
-        eventually(client.is_ready)
     lines_until(up, "api ended with -9")
+    with Lethe(f"http://127.0.0.1:{port}") as client:
+
+        def answers() -> bool:
+            with suppress(Unreachable):
+                return client.is_ready()
+            return False
+
+        eventually(answers)
