@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from app.unlearning.errors import NotApplicable
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Batch, Rows
 
@@ -34,11 +35,16 @@ class EditedLoss:
             problem: The problem; its network is read, never written.
             batch_size: Rows of a forward pass.
             rows: Stream these instead of the edited data, to be divided by their own weight.
+
+        Raises:
+            NotApplicable: There are no rows.
         """
         self._model = problem.model
         self._objective = problem.objective
         self._rows = problem.edited if rows is None else rows
         self._total = float(problem.edited_total) if rows is None else total_weight(rows)
+        if not (len(self._rows) and self._total > 0):
+            raise NotApplicable("no edited rows are at hand")
         self._decay = problem.objective.weight_decay
         self._own = problem.parameters
         self._batch_size = batch_size

@@ -1,5 +1,7 @@
 """Small problems with known answers, seeded."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +90,9 @@ def build_network() -> nn.Module:
 
 RECIPE = Recipe("adam", 1e-2, batch_size=16, epochs=6, seed=3, initialisation_seed=4)
 
+# Trained once for all tests; every problem has its own copy.
+_TRAINED: dict[int, nn.Module] = {}
+
 
 def network(kind: Kind, *, seed: int = 0) -> Problem:
     """A network trained with 30 of 120 labels wrong; the request concerns those rows."""
@@ -95,8 +100,9 @@ def network(kind: Kind, *, seed: int = 0) -> Problem:
     wrong = y.clone()
     wrong[:30] = (y[:30] + 1) % 3
     objective = Objective("cross_entropy", 1e-4)
-    model = initialise(build_network, RECIPE.initialisation_seed)
-    train(model, TensorRows(X, wrong), objective, RECIPE)
+    if seed not in _TRAINED:
+        _TRAINED[seed] = initialise(build_network, RECIPE.initialisation_seed)
+        train(_TRAINED[seed], TensorRows(X, wrong), objective, RECIPE)
     replacement: dict[Kind, Rows] = {
         "deletion": empty(),
         "label_correction": TensorRows(X[:30], y[:30]),
@@ -104,7 +110,7 @@ def network(kind: Kind, *, seed: int = 0) -> Problem:
     }
     retained = TensorRows(X[30:], y[30:])
     return Problem(
-        model=model,
+        model=copy.deepcopy(_TRAINED[seed]),
         objective=objective,
         kind=kind,
         forget=TensorRows(X[:30], wrong[:30]),

@@ -17,6 +17,7 @@ from app.unlearning.methods import describe_methods, make_method, method_names, 
 from app.unlearning.methods.registry import retained_rows
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem
+from app.unlearning.rows import empty
 from app.unlearning.update import Update, apply_update, changed_scalars
 from tests.unlearning.methods.problems import KINDS, network, ridge
 
@@ -199,6 +200,16 @@ def test_numbers_take_the_type_of_their_field() -> None:
     assert (values["fraction"], type(values["fraction"])) == (1.0, float)
     assert retained_rows({"retained_rows": 100}) == 100
     assert retained_rows({}) == 4096
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_deletion_of_every_row_is_refused(name: str) -> None:
+    problem = network("deletion")
+    everything = replace(
+        problem, retained=empty(), retained_total=0, full_retained=empty, recipe=None
+    )
+    with pytest.raises(NotApplicable):
+        make_method(name, {}).unlearn(everything)
 
 
 def test_retraining_needs_the_recipe() -> None:
