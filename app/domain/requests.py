@@ -33,7 +33,7 @@ class Request(Entity):
         running="publishing withdrawing needs_attention scheduled",
         publishing="withdrawing needs_attention",
         needs_attention="scheduled withdrawing cancelled",
-        withdrawing="fulfilled partially_fulfilled needs_attention cancelled",
+        withdrawing="fulfilled partially_fulfilled needs_attention scheduled cancelled",
     )
 
     kind: Mapped[str] = mapped_column(String(20))

@@ -30,6 +30,8 @@ class Suppression(Base):
     __table_args__ = (
         UniqueConstraint("dataset_id", "kind", "digest", "request_id"),
         Index("ix_suppressions_sample", "dataset_id", "sample_digest"),
+        # Ids are never used again, so that the highest one tells whether anything was added.
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(

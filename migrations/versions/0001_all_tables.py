@@ -365,6 +365,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one table after the other
             "request_id",
             name=op.f("uq_suppressions_dataset_id_kind_digest_request_id"),
         ),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_suppressions_request_id"), "suppressions", ["request_id"])
     op.create_index("ix_suppressions_sample", "suppressions", ["dataset_id", "sample_digest"])

@@ -99,7 +99,7 @@ class Walk:
         self.dataset = make.make_dataset(self.tenant)
         self.other = make.make_dataset(self.tenant, make.table(12, prefix="t"))
         self.models = [
-            make.make_model(self.tenant),
+            make.make_model(self.tenant, withdraw_after_seconds=3600 * (seed % 2)),
             make.make_model(self.tenant, on_gate_failure=["attention"]),
         ]
         for model in self.models:
@@ -168,6 +168,10 @@ class Walk:
     def work_off(self) -> None:
         """Let the workers do all they can."""
         make.work_off(most=300, publishing_by=self.publish_job)
+        with suppress(LookupError):
+            while True:
+                self.withdraw()
+                make.work_off(most=300, publishing_by=self.publish_job)
 
     def assert_nobody_knows_what_was_erased(self) -> None:
         """No version that serves was trained on a row that is gone."""
@@ -176,7 +180,7 @@ class Walk:
             with make.rows_of(dataset) as store:
                 present |= set(store.ids(store.in_split(None)))
         with writing() as tx:
-            states = dict(tx.execute(select(Version.id, Version.state)).tuples().all())
+            states = {row[0]: row[1] for row in tx.execute(select(Version.id, Version.state))}
         for version, known in self.influence.items():
             if states[version] in ("live", "tainted"):
                 assert known <= present
@@ -208,7 +212,9 @@ class Walk:
             retrying.retry_request(tx, make.ACTOR, self.tenant, request)
 
     def withdraw(self) -> None:
-        make.run_withdrawal(self.queued("withdraw"))
+        job = self.queued("withdraw")
+        make.bring_forward(job)
+        make.run_withdrawal(job)
 
     def register(self) -> None:
         model = self.random.choice(self.models)

@@ -54,6 +54,24 @@ def test_a_validating_version_is_a_target_whose_job_waits(
     make.publish(job)
 
 
+def test_weights_that_arrive_during_the_owner_s_delay_call_the_withdrawal_back(
+    tenant: str, dataset: str
+) -> None:
+    model = make.make_model(tenant, withdraw_after_seconds=3600)
+    make.make_version(tenant, model, dataset)
+    late = make.register(tenant, model, dataset)
+    request = make.delete(tenant, dataset, "s0")
+    make.publish(make.jobs_of(request)[0])
+    assert make.state(Request, request) == "withdrawing"
+    ending = make.withdraw_job(request)
+    assert make.validate(make.upload_weights(tenant, model, late)) == "tainted"
+    assert make.state(Request, request) == "scheduled"
+    assert make.state(Job, ending) == "cancelled"
+    make.publish(make.jobs_of(request)[0])
+    assert make.state(Request, request) == "withdrawing"
+    assert make.withdraw_job(request) != ending
+
+
 def test_weights_trained_on_erased_rows_are_refused(tenant: str, dataset: str, model: str) -> None:
     version = make.register(tenant, model, dataset)
     request = make.delete(tenant, dataset, "s0")

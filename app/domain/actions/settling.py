@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain.actions.queueing import enqueue
+from app.domain.actions.queueing import advance, enqueue
 from app.domain.audit import Actor
 from app.domain.base import move
 from app.domain.catalog import Model, Version, VersionTaint
@@ -49,12 +49,6 @@ def hand_to_a_person(tx: Session, actor: Actor, request: Request, **facts: objec
         move(tx, request, "needs_attention", actor, **facts)
 
 
-def has_begun_withdrawal(tx: Session, request: Request) -> bool:
-    """Tell whether rows of a request may be gone already."""
-    query = select(Job.id).where(Job.request_id == request.id, Job.kind == WITHDRAW)
-    return tx.scalar(query.limit(1)) is not None
-
-
 def pending_withdrawal(tx: Session, request: Request) -> Job | None:
     """Return the job that is to end a request, if it is queued or running."""
     return tx.scalar(
@@ -64,6 +58,23 @@ def pending_withdrawal(tx: Session, request: Request) -> Job | None:
             Job.state.not_in(JOB_DONE_STATES),
         )
     )
+
+
+def has_begun_withdrawal(tx: Session, request: Request) -> bool:
+    """Tell whether rows of a request may be gone already."""
+    query = select(Job.id).where(
+        Job.request_id == request.id, Job.kind == WITHDRAW, Job.attempts > 0
+    )
+    return tx.scalar(query.limit(1)) is not None
+
+
+def call_back(tx: Session, actor: Actor, request: Request) -> None:
+    """Take a request back from a withdrawal that has not begun: there is more to unlearn."""
+    ending = pending_withdrawal(tx, request)
+    if ending is not None:
+        advance(tx, ending, "cancelled", actor, reason="more-to-unlearn")
+    if request.state == "withdrawing":
+        move(tx, request, "scheduled", actor)
 
 
 def _delay_seconds(tx: Session, request: Request) -> float:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.domain.actions.ending import refuse_version
 from app.domain.actions.queueing import advance, enqueue, ring, ring_waiting, succeed
 from app.domain.actions.running import require_fence
-from app.domain.actions.settling import has_begun_withdrawal
+from app.domain.actions.settling import call_back, has_begun_withdrawal
 from app.domain.actions.taints import UNLEARN, add_target, open_targets
 from app.domain.audit import WORKER
 from app.domain.base import move
@@ -36,8 +36,8 @@ def complete_validation(
 
     Returns:
         The version: ``live``; ``tainted`` with targets and jobs when unfinished requests
-        concern it; ``invalid`` (``trained-on-erased-rows``) when a request concerned it that
-        has been withdrawing or finished meanwhile: nobody can unlearn rows that are gone.
+        concern it; ``invalid`` (``trained-on-erased-rows``) when a request that concerned it
+        has begun to withdraw or finished meanwhile: nobody can unlearn rows that are gone.
 
     Raises:
         FenceLost: The job is another worker's now.
@@ -66,6 +66,7 @@ def complete_validation(
         if request.id not in targeted:
             samples = holds(tx, version, request.dataset_id, named_by(tx, request))
             add_target(tx, WORKER, request, version, samples)
+            call_back(tx, WORKER, request)
     move(tx, version, "tainted" if unfinished else "live", WORKER, job_id=job.id)
     enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=version.id)
     succeed(tx, job, WORKER)
