@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from app.ledger.encoding import from_base64, is_decimal, to_base64
 from app.ledger.errors import BadSignature, MalformedCheckpoint, QuorumMissed
-from app.ledger.notes import COSIGNATURE, Note, NoteSignature, Signer, VerifierKey
+from app.ledger.notes import COSIGNATURE, Note, VerifierKey
 from app.ledger.tree_hash import HASH_SIZE
+
+LATEST = 253_402_300_799
+"""The last second of the year 9999: what a calendar can still say."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,10 @@ class Checkpoint:
         """Write the text that is signed."""
         return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
 
-    def signed(self, signer: Signer) -> Note:
-        """Return the note in which the log states this."""
-        return Note(str(self), (signer.sign(str(self)),))
 
-
-@dataclass(frozen=True)
-class Witness:
-    """A private Ed25519 key that cosigns; it must sign nothing else and under no other name."""
-
-    name: str
-    private: Ed25519PrivateKey
-
-    @property
-    def key(self) -> VerifierKey:
-        """The key that verifies the cosignatures."""
-        return VerifierKey(self.name, COSIGNATURE, self.private.public_key().public_bytes_raw())
-
-    def cosign(self, checkpoint: Checkpoint, time: datetime) -> NoteSignature:
-        """State that at this time the checkpoint is the largest consistent one seen.
-
-        The caller has made sure that it is, and remembers it before it hands this out.
-        """
-        seconds = int(time.timestamp())
-        signature = self.private.sign(_cosigned(str(checkpoint), seconds))
-        return NoteSignature(self.name, self.key.id, seconds.to_bytes(8, "big") + signature)
+def cosigned_message(text: str, seconds: int) -> bytes:
+    """Return what a witness signs: the text of a checkpoint behind a POSIX time."""
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
 
 
 def cosigned_at(note: Note, key: VerifierKey) -> datetime | None:
@@ -102,7 +82,7 @@ def cosigned_at(note: Note, key: VerifierKey) -> datetime | None:
         seconds = int.from_bytes(blob[:8], "big")
         if len(blob) != 72 or seconds > LATEST:
             raise BadSignature(f"a cosignature in the name of {key.name} is wrong")
-        key.verify(_cosigned(note.text, seconds), blob[8:])
+        key.verify(cosigned_message(note.text, seconds), blob[8:])
         times.append(datetime.fromtimestamp(seconds, UTC))
     return max(times, default=None)
 
@@ -127,11 +107,3 @@ def verify_quorum(note: Note, witnesses: Iterable[VerifierKey], quorum: int) -> 
     }
     if len(seen) < quorum:
         raise QuorumMissed(len(seen), quorum)
-
-
-LATEST = 253_402_300_799
-"""The last second of the year 9999: what a calendar can still say."""
-
-
-def _cosigned(text: str, seconds: int) -> bytes:
-    return f"cosignature/v1\ntime {seconds}\n{text}".encode()

@@ -11,13 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.ledger.encoding import encode, from_base64, parse, to_base64
-from app.ledger.errors import (
-    BadSignature,
-    MalformedEnvelope,
-    MalformedJson,
-    UnknownKey,
-)
-from app.ledger.notes import ED25519, Signer, VerifierKey
+from app.ledger.errors import BadSignature, MalformedEnvelope, MalformedJson, UnknownKey
+from app.ledger.notes import ED25519, VerifierKey
 
 LARGEST_ENVELOPE = 1 << 24
 MOST_SIGNATURES = 64
@@ -82,12 +77,6 @@ class Envelope:
             raise MalformedEnvelope("the envelope has no signature, or too many")
         return cls(kind, _bytes(document.get("payload")), tuple(map(_signature, signatures)))
 
-    @classmethod
-    def signed(cls, payload_type: str, payload: bytes, signer: Signer) -> Envelope:
-        """Return the envelope in which this key signs this payload."""
-        signature = signer.private.sign(pre_authentication_encoding(payload_type, payload))
-        return cls(payload_type, payload, (EnvelopeSignature(signature, _hint(signer.key)),))
-
     def __bytes__(self) -> bytes:
         """Write the envelope as canonical JSON."""
         return encode({
@@ -115,7 +104,7 @@ def verify_envelope(envelope: Envelope, keys: Sequence[VerifierKey]) -> None:
     wrong: BadSignature | None = None
     for line in envelope.signatures:
         for key in keys:
-            if key.type != ED25519 or line.key_hint not in {"", _hint(key)}:
+            if key.type != ED25519 or line.key_hint not in {"", key_hint(key)}:
                 continue
             try:
                 key.verify(message, line.signature)
@@ -129,7 +118,8 @@ def verify_envelope(envelope: Envelope, keys: Sequence[VerifierKey]) -> None:
     raise UnknownKey("no signature of the envelope is by a trusted key")
 
 
-def _hint(key: VerifierKey) -> str:
+def key_hint(key: VerifierKey) -> str:
+    """Return how an envelope of ours names a key."""
     return f"{key.name}+{key.id.hex()}"
 
 

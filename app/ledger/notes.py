@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.ledger.encoding import from_base64, to_base64
 from app.ledger.errors import BadSignature, MalformedKey, MalformedNote, UnknownKey
@@ -138,23 +138,6 @@ class Note:
         return [
             line.blob for line in self.signatures if (line.name, line.key_id) == (key.name, key.id)
         ]
-
-
-@dataclass(frozen=True)
-class Signer:
-    """A private Ed25519 key and the name under which it signs notes."""
-
-    name: str
-    private: Ed25519PrivateKey
-
-    @property
-    def key(self) -> VerifierKey:
-        """The key that verifies what this one signs."""
-        return VerifierKey(self.name, ED25519, self.private.public_key().public_bytes_raw())
-
-    def sign(self, text: str) -> NoteSignature:
-        """Sign the text of a note."""
-        return NoteSignature(self.name, self.key.id, self.private.sign(text.encode()))
 
 
 def verify_note(note: Note, keys: Iterable[VerifierKey]) -> None:

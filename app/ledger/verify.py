@@ -73,14 +73,13 @@ def examine(path: Path, expected: Expectations) -> Finding:
 
 def outcome_of(error: LedgerError) -> Outcome:
     """Return the exit status for an error."""
-    for kind, outcome in (
-        (Malformed, Outcome.MALFORMED),
-        (Untrusted, Outcome.UNTRUSTED),
-        (Stale, Outcome.STALE),
-    ):
-        if isinstance(error, kind):
-            return outcome
-    return Outcome.INVALID
+    kinds = {
+        Malformed: Outcome.MALFORMED,
+        Untrusted: Outcome.UNTRUSTED,
+        Stale: Outcome.STALE,
+    }
+    found = (outcome for kind, outcome in kinds.items() if isinstance(error, kind))
+    return next(found, Outcome.INVALID)
 
 
 def verify_evidence(files: Mapping[str, bytes], expected: Expectations) -> None:

@@ -25,14 +25,15 @@ from app.ledger.certificates import (
     Target,
     limits_for,
 )
-from app.ledger.checkpoints import Checkpoint, Witness
+from app.ledger.checkpoints import Checkpoint
 from app.ledger.commitments import CommittedList
 from app.ledger.encoding import encode
 from app.ledger.entries import CERTIFICATE_ISSUED, Entity, Entry
 from app.ledger.envelopes import Envelope
 from app.ledger.merkle import MemoryTree, prove_consistency, prove_inclusion
-from app.ledger.notes import Note, Signer
+from app.ledger.notes import Note
 from app.ledger.proofs import LogProof
+from app.ledger.signers import Signer, Witness
 from app.ledger.statements import PAYLOAD_TYPE
 from app.ledger.trust import Expectations, TrustedKey
 
@@ -79,7 +80,7 @@ class BuiltLog:
 
     def note(self, size: int | None = None, signer: Signer = LOG) -> Note:
         size = self.tree.size if size is None else size
-        return Checkpoint(ORIGIN, size, self.tree.root(size)).signed(signer)
+        return signer.sign_checkpoint(Checkpoint(ORIGIN, size, self.tree.root(size)))
 
     def proof(self, index: int, note: Note) -> bytes:
         size = Checkpoint.parse(note.text).size
@@ -183,7 +184,7 @@ def issue(log: BuiltLog, made: Certificate, signer: Signer = ISSUER) -> tuple[by
         made.request.id,
         certificate_sha256=sha256(payload).hexdigest(),
     )
-    return bytes(Envelope.signed(PAYLOAD_TYPE, payload, signer)), log.append(issued).index
+    return bytes(signer.sign_envelope(PAYLOAD_TYPE, payload)), log.append(issued).index
 
 
 def pack_files(

@@ -221,7 +221,7 @@ def test_a_changed_field_breaks_the_signature() -> None:
 
 def test_a_field_changed_and_signed_anew_is_not_what_was_logged() -> None:
     made = certificate(CASE.cited, 7, rows=None)
-    envelope = bytes(Envelope.signed(PAYLOAD_TYPE, bytes(made.statement()), ISSUER))
+    envelope = bytes(ISSUER.sign_envelope(PAYLOAD_TYPE, bytes(made.statement())))
 
     refused(errors.OtherCertificate, {**FILES, "certificate.dsse.json": envelope}, trusting())
 
@@ -232,7 +232,7 @@ def test_a_certificate_without_a_field_is_none() -> None:
     predicate = document["predicate"]
     assert isinstance(predicate, dict)
     del predicate["limits"]
-    envelope = bytes(Envelope.signed(PAYLOAD_TYPE, encode(document), ISSUER))
+    envelope = bytes(ISSUER.sign_envelope(PAYLOAD_TYPE, encode(document)))
 
     refused(errors.MalformedStatement, {**FILES, "certificate.dsse.json": envelope}, trusting())
 
@@ -242,14 +242,14 @@ def test_a_certificate_with_a_field_more_is_none() -> None:
     assert isinstance(document, dict)
     assert isinstance(document["predicate"], dict)
     document["predicate"]["verdict"] = "erased as the law requires"
-    envelope = bytes(Envelope.signed(PAYLOAD_TYPE, encode(document), ISSUER))
+    envelope = bytes(ISSUER.sign_envelope(PAYLOAD_TYPE, encode(document)))
 
     refused(errors.MalformedStatement, {**FILES, "certificate.dsse.json": envelope}, trusting())
 
 
 def test_another_kind_of_payload_is_refused() -> None:
     payload = Envelope.parse(FILES["certificate.dsse.json"]).payload
-    envelope = bytes(Envelope.signed("application/json", payload, ISSUER))
+    envelope = bytes(ISSUER.sign_envelope("application/json", payload))
 
     refused(errors.MalformedStatement, {**FILES, "certificate.dsse.json": envelope}, trusting())
 
@@ -371,7 +371,7 @@ def test_an_entry_logged_after_the_certificate_is_no_source_of_it() -> None:
         entry(index, CERTIFICATE_ISSUED, certificate_sha256=digest(payload.decode()))
     )
     log.tree = type(log.tree)(hash_leaf(leaf) for leaf in log.leaves)
-    envelope = bytes(Envelope.signed(PAYLOAD_TYPE, payload, ISSUER))
+    envelope = bytes(ISSUER.sign_envelope(PAYLOAD_TYPE, payload))
 
     refused(errors.UnloggedFact, pack_files(log, [(envelope, index)], [*cited, later]), trusting())
 
@@ -459,7 +459,9 @@ def test_what_is_no_proof_of_consistency_is_refused(proof: bytes) -> None:
 
 
 def test_a_pin_of_another_log_is_refused() -> None:
-    other = Checkpoint("other.example", 3, bytes(32)).signed(replace(LOG, name="other.example"))
+    other = replace(LOG, name="other.example").sign_checkpoint(
+        Checkpoint("other.example", 3, bytes(32))
+    )
 
     refused(errors.OtherLog, FILES, replace(trusting(), pinned=bytes(other)))
 

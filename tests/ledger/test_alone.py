@@ -1,0 +1,119 @@
+"""The verifier stands alone: cryptography beside it, nothing else, and short enough to read."""
+
+import ast
+import importlib.util
+import io
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+from app.ledger.evidence import pack
+from tests.ledger.case import ISSUER, LOG, good_case
+
+ROOT = Path(__file__).parents[2]
+LEDGER = ROOT / "app/ledger"
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names of the modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def needed_by(module: str) -> set[str]:
+    """Return the names of the files that a file of the library needs, itself included."""
+    found, waiting = set(), {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        ours = {other for other in imported(LEDGER / f"{name}.py") if other.startswith("app.")}
+        waiting |= {other.removeprefix("app.ledger.") for other in ours} - found
+    return found
+
+
+def lines_of_code(path: Path) -> int:
+    """Count the lines that hold code: no blank ones, comments or docstrings."""
+    source = path.read_text()
+    documentation = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {
+        line
+        for token in tokens
+        if token.type not in silent and token.type != tokenize.ENDMARKER
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(code - documentation)
+
+
+def test_the_library_imports_the_standard_library_cryptography_and_itself() -> None:
+    names = {name.partition(".")[0] for path in LEDGER.glob("*.py") for name in imported(path)}
+    ours = {name for path in LEDGER.glob("*.py") for name in imported(path) if "app" in name[:4]}
+
+    assert names - sys.stdlib_module_names == {"app", "cryptography"}
+    assert all(name.startswith("app.ledger.") for name in ours)
+
+
+def test_the_verifier_needs_no_prover_and_no_private_key() -> None:
+    assert not {"merkle", "commitments", "signers"} & needed_by("verify")
+
+
+def test_what_decides_can_be_read_in_one_sitting() -> None:
+    """The rest reads formats, says which errors there are and what a certificate holds."""
+    decides = {
+        "verify", "examination", "inclusion", "consistency", "tree_hash", "notes", "checkpoints",
+        "proofs", "envelopes",
+    }  # fmt: skip
+    assert decides <= needed_by("verify")
+
+    assert sum(lines_of_code(LEDGER / f"{name}.py") for name in decides) < 600
+
+
+def test_it_verifies_in_an_interpreter_that_has_cryptography_alone(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for name in ("cryptography", "cffi", "_cffi_backend", "pycparser"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            origin = Path(spec.origin)
+            source = origin.parent if origin.name == "__init__.py" else origin
+            (packages / source.name).symlink_to(source)
+    (packages / "app").mkdir()
+    (packages / "app/ledger").symlink_to(LEDGER)
+    evidence = tmp_path / "evidence.zip"
+    evidence.write_bytes(pack(good_case().files))
+    program = f"""
+import importlib, pathlib, runpy, sys
+sys.path.append({str(packages)!r})
+for file in sorted(pathlib.Path({str(LEDGER)!r}).glob("*.py")):
+    if file.stem not in ("__init__", "__main__"):
+        importlib.import_module("app.ledger." + file.stem)
+assert not [name for name in sys.modules if name.startswith(("torch", "pydantic", "sqlalchemy"))]
+sys.argv = ["lethe-verify", {str(evidence)!r}]
+sys.argv += ["--key", {str(LOG.key)!r}, "--key", {str(ISSUER.key)!r}]
+runpy.run_module("app.ledger", run_name="__main__")
+"""
+
+    # -I and -S: neither the environment's packages nor the folder we are in.
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-W", "error", "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("ok: ")
