@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import file_digest, sha256
 
-from app.ledger.certificates import Certificate
+from app.ledger.certificates import Certificate, Cited
 from app.ledger.checkpoints import Checkpoint, cosigned_at, verify_quorum
 from app.ledger.consistency import verify_consistency
 from app.ledger.encoding import parse
@@ -138,7 +138,7 @@ class Examination:
             raise OtherCertificate("the logged entry is about another request")
         if certificate.log.origin != self.checkpoint.origin:
             raise OtherLog("the certificate and the checkpoint name different logs")
-        self.verify_sources(certificate, index)
+        self.verify_sources(certificate, entry.tenant, index)
         return link
 
     def logged(self, leaf_name: str, proof_name: str) -> tuple[Entry, int]:
@@ -169,12 +169,13 @@ class Examination:
         )
         return entry, proof.index
 
-    def verify_sources(self, certificate: Certificate, certificate_index: int) -> None:
+    def verify_sources(self, certificate: Certificate, tenant: str, logged_index: int) -> None:
         """Verify the cited entries, the reports, and that all digests come from the entries.
 
         Args:
             certificate: What cites them.
-            certificate_index: Where it was logged; what it cites comes before.
+            tenant: Whose certificate it is; what it cites is theirs too.
+            logged_index: Where it was logged; what it cites comes before.
 
         Raises:
             UnloggedFact: A cited entry is another, or a digest stands in none.
@@ -186,10 +187,10 @@ class Examination:
             entry, index = self.logged(f"{name}.json", f"{name}.tlog-proof")
             leaf = self.file(f"{name}.json")
             stated.update(_DIGEST.findall(leaf.decode()))
-            if (index, entry.type, hash_leaf(leaf).hex()) != (
-                cited.index, cited.type, cited.leaf_hash,
-            ) or index >= certificate_index:  # fmt: skip
+            if Cited(index, entry.type, hash_leaf(leaf).hex()) != cited:
                 raise UnloggedFact("a cited entry is not the one that the log holds")
+            if entry.tenant != tenant or index >= logged_index:
+                raise UnloggedFact("a cited entry is another tenant's, or came too late")
         if not stated.issuperset(_digests(certificate)):
             raise UnloggedFact("no cited entry states a digest that the certificate does")
         for run in (target.run for target in certificate.targets if target.run is not None):

@@ -73,7 +73,7 @@ def examine(path: Path, expected: Expectations) -> Finding:
 
 def outcome_of(error: LedgerError) -> Outcome:
     """Return the exit status for an error."""
-    kinds = {
+    kinds: dict[type[LedgerError], Outcome] = {
         Malformed: Outcome.MALFORMED,
         Untrusted: Outcome.UNTRUSTED,
         Stale: Outcome.STALE,

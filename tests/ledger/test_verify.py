@@ -376,6 +376,15 @@ def test_an_entry_logged_after_the_certificate_is_no_source_of_it() -> None:
     refused(errors.UnloggedFact, pack_files(log, [(envelope, index)], [*cited, later]), trusting())
 
 
+def test_an_entry_of_another_tenant_is_no_source_of_a_certificate() -> None:
+    log = BuiltLog()
+    cited = facts(log)
+    foreign = log.append(replace(entry(7, "version.live"), tenant="ten_y"))
+    files = evidence_of(certificate([*cited, foreign], 8), log, [*cited, foreign])
+
+    refused(errors.UnloggedFact, files, trusting())
+
+
 def test_another_report_is_refused() -> None:
     files = changed("reports/job_1.json", lambda report: report + b" ")
 
