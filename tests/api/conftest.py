@@ -22,6 +22,7 @@ from app.client import Lethe
 from app.infra import db, keys
 from app.infra.migrate import alembic_config
 from app.infra.settings import settings
+from tests.conftest import database_like
 from tests.servers import free_port
 
 START_SECONDS = 60
@@ -140,10 +141,29 @@ def _wait_until_ready(service: Service, process: "subprocess.Popen[bytes]") -> N
     raise RuntimeError(service.log.read_text()[-2000:])
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the files that say so in ``DATABASES`` over each of them; the others over SQLite."""
+    if "database" in metafunc.fixturenames:
+        databases = getattr(metafunc.module, "DATABASES", ("sqlite",))
+        metafunc.parametrize("database", databases, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service over SQLite, for the tests of one file."""
-    with running(tmp_path_factory.mktemp("home")) as started:
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The variables that choose the database of a file's service."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with database_like(request.getfixturevalue("postgres_template")) as url:
+        yield {"LETHE_DATABASE_URL": url}
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, database: dict[str, str]
+) -> Iterator[Service]:
+    """A service for the tests of one file."""
+    with running(tmp_path_factory.mktemp("home"), **database) as started:
         yield started
 
 

@@ -53,10 +53,9 @@ def test_a_wrong_method_names_all_right_ones(
 )
 def test_without_a_known_key_nothing_is_read(service: Service, authorization: str | None) -> None:
     with service.http(None) as http:
-        headers = (
-            {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
-        )
-        response = http.post("/v1/datasets", content=b"{broken", headers=headers)
+        if authorization is not None:
+            http.headers = httpx.Headers([(b"Authorization", authorization.encode("latin-1"))])
+        response = http.post("/v1/datasets", content=b"{broken")
     problem(response, 401, "unauthenticated")
     assert response.headers["www-authenticate"] == "Bearer"
 

@@ -11,6 +11,8 @@ from app.infra import db
 from tests.api.conftest import Service
 from tests.api.registered import claim, live_version
 
+DATABASES = ("sqlite", "postgresql")
+
 
 @pytest.fixture
 def job_id(client: Lethe) -> str:

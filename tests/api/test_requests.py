@@ -16,6 +16,8 @@ from tests.api.conftest import Service
 from tests.api.registered import Registered, claim, live_version, ready_dataset
 from tests.api.test_conventions import problem
 
+DATABASES = ("sqlite", "postgresql")
+
 
 @pytest.fixture
 def live(client: Lethe) -> Registered:
