@@ -164,7 +164,9 @@ def _edits_of(
         split=version.training_split,
         holdout_split=version.holdout_split,
         forget=forget,
-        replaced=np.setdiff1d(np.intersect1d(corrected, forget), removed, assume_unique=True),
+        replaced=np.setdiff1d(
+            np.intersect1d(corrected, forget, assume_unique=True), removed, assume_unique=True
+        ),
         removed=removed,
         trained=in_force(record for record in corrections if record.request_id in done),
         edited=in_force(corrections),

@@ -21,6 +21,8 @@ from app.domain.sealed_rows import NO_ROWS, Rows, rows_of, union
 from app.domain.stores import READY, opened
 
 FULFILLED = "fulfilled"
+RELATIVE = aliased(Version)
+"""Stands for the parent or child in a walk; made once, since it is slow to make."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,7 @@ class Origin:
 def descendants(tx: Session, version_ids: Iterable[str]) -> list[Version]:
     """Return the versions and everything that descends from them, oldest first."""
     line = select(Version.id).where(Version.id.in_(list(version_ids))).cte(recursive=True)
-    child = aliased(Version)
-    line = line.union(select(child.id).join(line, child.parent_id == line.c.id))
+    line = line.union(select(RELATIVE.id).join(line, RELATIVE.parent_id == line.c.id))
     query = select(Version).where(Version.id.in_(select(line.c.id))).order_by(Version.id)
     return list(tx.scalars(query))
 
@@ -52,8 +53,9 @@ def ancestry(tx: Session, version_ids: Iterable[str]) -> dict[str, Version]:
         .where(Version.id.in_(list(version_ids)))
         .cte(recursive=True)
     )
-    parent = aliased(Version)
-    line = line.union(select(parent.id, parent.parent_id).join(line, parent.id == line.c.parent_id))
+    line = line.union(
+        select(RELATIVE.id, RELATIVE.parent_id).join(line, RELATIVE.id == line.c.parent_id)
+    )
     query = select(Version).where(Version.id.in_(select(line.c.id)))
     return {version.id: version for version in tx.scalars(query)}
 

@@ -1,5 +1,7 @@
 """What a request forbids to come back is written down, as keyed digests."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import delete, insert
@@ -14,13 +16,10 @@ from app.infra import clock
 BATCH = 20_000
 
 
-def suppress_rows(tx: Session, request: Request, named: Named) -> int:
+def suppress_rows(tx: Session, request: Request, named: Named) -> None:
     """Suppress every sample of a deletion and the subjects it was asked by.
 
     Unknown ids too: they were asked for, and must not arrive later.
-
-    Returns:
-        The number of entries written.
     """
     wanted = {
         ("sample", True): named.sample_ids,
@@ -28,44 +27,43 @@ def suppress_rows(tx: Session, request: Request, named: Named) -> int:
         ("subject", True): named.known_subjects,
         ("subject", False): named.unknown_subjects,
     }
-    entries = [
-        {
-            "kind": kind,
-            "digest": digest_of(request.tenant_id, request.dataset_id, kind, id),
-            "is_known": is_known,
-        }
-        for (kind, is_known), ids in wanted.items()
-        for id in ids
-    ]
-    return _insert(tx, request, entries)
+    for (kind, is_known), ids in wanted.items():
+        entries = (
+            {
+                "kind": kind,
+                "digest": digest_of(request.tenant_id, request.dataset_id, kind, id),
+                "is_known": is_known,
+            }
+            for id in ids
+        )
+        _insert(tx, request, entries)
 
 
-def suppress_cells(tx: Session, request: Request, cells: NamedCells) -> int:
-    """Suppress the old values of a correction, and what a removed column held.
-
-    Returns:
-        The number of entries written.
-    """
+def suppress_cells(tx: Session, request: Request, cells: NamedCells) -> None:
+    """Suppress the old values of a correction, and what a removed column held."""
     place = (request.tenant_id, request.dataset_id)
-    entries: list[dict[str, Any]] = [
+    values = (
         {
             "kind": "value",
             "digest": digest_of(*place, "value", sample_id, column, value),
             "sample_digest": digest_of(*place, "sample", sample_id),
             "column": column,
+            "is_known": True,
         }
         for sample_id, column, value in cells.old
-    ]
-    entries += [
+    )
+    _insert(tx, request, values)
+    columns = (
         {
             "kind": "column",
             "digest": digest_of(*place, "column", column),
             "column": column,
             "replacement": {"value": value},
+            "is_known": True,
         }
         for column, value in cells.removed
-    ]
-    return _insert(tx, request, entries)
+    )
+    _insert(tx, request, columns)
 
 
 def lift(tx: Session, request: Request) -> None:
@@ -73,15 +71,14 @@ def lift(tx: Session, request: Request) -> None:
     tx.execute(delete(Suppression).where(Suppression.request_id == request.id))
 
 
-def _insert(tx: Session, request: Request, entries: list[dict[str, Any]]) -> int:
+def _insert(tx: Session, request: Request, entries: Iterator[dict[str, Any]]) -> None:
     common = {
         "tenant_id": request.tenant_id,
         "dataset_id": request.dataset_id,
         "request_id": request.id,
         "created_at": clock.now(),
     }
-    blank = {"sample_digest": None, "column": None, "replacement": None, "is_known": True}
-    for start in range(0, len(entries), BATCH):
-        part = [{**common, **blank, **entry} for entry in entries[start : start + BATCH]]
-        tx.execute(insert(Suppression), part)
-    return len(entries)
+    # The bare table: a class deletion may be large, and nobody needs the objects.
+    table = Suppression.metadata.tables[Suppression.__tablename__]
+    while part := list(islice(entries, BATCH)):
+        tx.execute(insert(table), [{**common, **entry} for entry in part])
