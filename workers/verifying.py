@@ -16,6 +16,7 @@ from app.unlearning.problem import Problem
 from app.unlearning.rows import concatenate
 from app.unlearning.update import Update, apply_update
 from app.unlearning.verification import Judgement, Measurement, judge, measure, observe
+from app.unlearning.verification.shared_layers import without_shared_layers
 from workers.account import Account
 from workers.controls import run_control
 from workers.lease import Lease, Stopped
@@ -90,9 +91,10 @@ def verify(
     objective, seed = problem.objective, problem.generator_seed
     lease = account.lease
     notes: dict[str, str] = {}
-    before = observe(problem.model, objective, sets)
+    old, new, rows = without_shared_layers(problem.model, result, sets)
+    before = observe(old, objective, rows)
     lease.report("verifying", 0.2)
-    after = observe(result, objective, sets)
+    after = observe(new, objective, rows)
     lease.report("verifying", 0.4)
     reference = None
     if policy["verification"]["reference"] == "retrain":

@@ -7,7 +7,7 @@ cost (a share of a percent for the dense head of a small convolutional network).
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,7 +33,7 @@ def tail_names(model: nn.Module, at_least: int) -> tuple[str, ...]:
         layers.
     """
     every = {n: p.numel() for n, p in model.named_parameters() if p.requires_grad}
-    if not _is_plain_sequence(model):
+    if not is_plain_sequence(model):
         return tuple(every)
     kept: list[str] = []
     for child in reversed([name for name, _ in model.named_children()]):
@@ -61,7 +61,7 @@ def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 512)
         the features would not fit.
     """
     model = problem.model
-    if not _is_plain_sequence(model) or not names:
+    if not is_plain_sequence(model) or not names:
         return problem
     children = list(model.named_children())
     chosen = {name.split(".", 1)[0] for name in names}
@@ -72,7 +72,7 @@ def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 512)
     if shared or not any(True for _ in first.parameters()):
         return problem
     sets = (problem.forget, problem.replacement, problem.retained)
-    width = _feature_bytes(first, sets)
+    width = feature_bytes(first, sets)
     if width * sum(len(rows) for rows in sets) > FEATURE_BYTES_LIMIT:
         return problem
     forget, replacement, retained = (FeatureRows(first, rows, batch_size) for rows in sets)
@@ -89,7 +89,7 @@ def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 512)
     )
 
 
-def _is_plain_sequence(model: nn.Module) -> bool:
+def is_plain_sequence(model: nn.Module) -> bool:
     """Whether running the children one after the other is what the network does."""
     return (
         type(model).forward is nn.Sequential.forward
@@ -99,8 +99,8 @@ def _is_plain_sequence(model: nn.Module) -> bool:
     )
 
 
-def _feature_bytes(first: nn.Module, sets: tuple[Rows, ...]) -> int:
-    """Bytes of one row's features."""
+def feature_bytes(first: nn.Module, sets: Iterable[Rows]) -> int:
+    """Bytes of one row's features; 0 if there are no rows."""
     for rows in sets:
         if len(rows):
             with torch.no_grad():
