@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.deadlines import due_at, month_later
@@ -28,6 +28,7 @@ def test_a_month_ends_on_the_same_day_or_the_last(
     assert month_later(datetime(*start, 23, 59, tzinfo=UTC)) == datetime(*end, 23, 59, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - as Hypothesis wants its bounds
 def test_a_month_has_28_to_31_days_and_reaches_the_next_one(start: datetime) -> None:
     end = month_later(start)
