@@ -7,9 +7,9 @@ forked: a forked child of a process that has computed hangs, and CUDA refuses it
 
 from typing import Any
 
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
 
-from app.infra import pulse
+from app.infra import logging, pulse
 from app.infra.settings import Settings, settings
 from workers.folder_broker import OPTION, install
 
@@ -27,6 +27,12 @@ class Pulse(bootsteps.StartStopStep):
         beat = (settings().home, "worker")
         pulse.beat(*beat)
         worker.timer.call_repeatedly(pulse.BEAT_SECONDS, pulse.beat, beat)
+
+
+@signals.worker_process_init.connect
+def configure_logs(**_: Any) -> None:
+    """Let the processes that run jobs log as the rest of the service does."""
+    logging.configure()
 
 
 def transport_options(config: Settings) -> dict[str, Any]:

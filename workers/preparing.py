@@ -1,12 +1,14 @@
 """The curvature job: keep the curvature diagonal of a version that went live.
 
 A later request then costs its own rows and a sample of retained ones, not a pass over the training
-set. The diagonal is accumulated in a memory-mapped file, so a large network needs no second copy of
-itself in memory.
+set. The diagonal is accumulated in a memory-mapped file, and of a large network a few parameters at
+a time, so it needs no second copy of the network in memory.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,22 +40,30 @@ from workers.weights import save_weights
 
 log = structlog.get_logger(__name__)
 
-CURVATURE_ROWS = 65_536
+MOST_ROWS = 65_536
 """Training rows read at most, drawn uniformly; the spread of a mean over them is below 1 %."""
+FEWEST_ROWS = 256
+PARAMETER_ROWS = 4e10
+"""Rows times parameters that the job may cost: some minutes on one core."""
 BATCH_ROWS = 256
+GROUP_PARAMETERS = 8_000_000
+"""Parameters differentiated at a time; their scratch is a few times 4 bytes each."""
 
 
 class _Watched:
     """Batches of rows that report how far they have been read."""
 
-    def __init__(self, rows: Rows, lease: Lease) -> None:
+    def __init__(self, rows: Rows, lease: Lease, number: int, passes: int) -> None:
         self._rows = rows
         self._lease = lease
+        self._number = number
+        self._passes = passes
 
     def __iter__(self) -> Iterator[Batch]:
         done = 0
         for batch in self._rows.batches(BATCH_ROWS):
-            self._lease.report("curvature", done / len(self._rows))
+            share = (self._number + done / len(self._rows)) / self._passes
+            self._lease.report("curvature", share)
             yield batch
             done += len(batch)
 
@@ -69,9 +79,8 @@ def run(lease: Lease) -> None:
     model = open_network(version, device)
     reader = open_reader(settings().rows_folder, standing, version, device)
     numbers = retained_numbers(reader.store, standing)
-    rows = in_memory(
-        reader.rows(sample(numbers, CURVATURE_ROWS, seed_of(version.id)), standing.trained)
-    )
+    drawn = sample(numbers, affordable_rows(model), seed_of(version.id))
+    rows = in_memory(reader.rows(drawn, standing.trained))
     objective = Objective(version.objective, version.weight_decay)  # type: ignore[arg-type]  # checked at registration
     with staging(lease) as folder:
         diagonal = compute(model, objective, rows, folder, lease, seed_of(version.id))
@@ -82,12 +91,61 @@ def run(lease: Lease) -> None:
 def compute(
     model: nn.Module, objective: Objective, rows: Rows, folder: Path, lease: Lease, seed: int
 ) -> Diagonal:
-    """Compute the diagonal on all of ``rows``, accumulated in a file in ``folder``."""
+    """Compute the diagonal on all of ``rows``, accumulated in a file in ``folder``.
+
+    A network of several groups of parameters is passed once for each group, by random signs; a
+    small one once, exactly where that is cheap.
+    """
     out = mapped_like(model, folder / "accumulators")
-    batches = _Watched(rows, lease)
-    if choose_estimator(model, objective) == "ggn":
-        return ggn_diagonal(model, objective, batches, out=out)
-    return sketched_ggn_diagonal(model, objective, batches, seed=seed, out=out)
+    groups = parameter_groups(model)
+    is_exact = len(groups) == 1 and choose_estimator(model, objective) == "ggn"
+    parts = []
+    for number, names in enumerate(groups):
+        batches = _Watched(rows, lease, number, len(groups))
+        own = None if out is None else {name: out[name] for name in names}
+        with only_differentiating(model, names):
+            if is_exact:
+                parts.append(ggn_diagonal(model, objective, batches, out=own))
+            else:
+                parts.append(sketched_ggn_diagonal(model, objective, batches, seed=seed, out=own))
+    values = {name: tensor for part in parts for name, tensor in part.values.items()}
+    fallbacks = tuple(fallback for part in parts for fallback in part.fallbacks)
+    return replace(parts[0], values=values, fallbacks=fallbacks)
+
+
+def parameter_groups(model: nn.Module, most: int = GROUP_PARAMETERS) -> list[tuple[str, ...]]:
+    """Cut the trainable parameters into runs of at most ``most`` scalars, or of one tensor."""
+    groups: list[list[str]] = [[]]
+    room = most
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if groups[-1] and parameter.numel() > room:
+            groups.append([])
+            room = most
+        groups[-1].append(name)
+        room -= parameter.numel()
+    return [tuple(group) for group in groups]
+
+
+def affordable_rows(model: nn.Module) -> int:
+    """Return how many training rows the job reads at most for this network."""
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    passes = len(parameter_groups(model))
+    return min(MOST_ROWS, max(FEWEST_ROWS, int(PARAMETER_ROWS / max(1, size * passes))))
+
+
+@contextmanager
+def only_differentiating(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """Freeze all parameters but some inside the block."""
+    frozen = [p for n, p in model.named_parameters() if p.requires_grad and n not in names]
+    for parameter in frozen:
+        parameter.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_()
 
 
 def mapped_like(model: nn.Module, path: Path) -> Mapping[str, Tensor] | None:

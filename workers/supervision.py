@@ -18,7 +18,7 @@ from types import FrameType
 import structlog
 
 from app.domain.actions import importing, upkeep
-from app.infra import db, pulse
+from app.infra import db, logging, pulse
 from app.infra.settings import Settings, settings
 from app.infra.storage import open_store
 from workers.main import celery
@@ -143,6 +143,7 @@ def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> Non
 def main() -> None:
     """Run dispatcher and sweeper until SIGINT or SIGTERM."""
     config = settings()
+    logging.configure()
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:

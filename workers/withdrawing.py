@@ -4,8 +4,12 @@ Every step can be repeated, so a killed worker's successor does the whole plan a
 all of it is done is it recorded.
 """
 
+import fcntl
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -58,11 +62,11 @@ def destroy_rows(plan: Plan, lease: Lease) -> None:
     root = settings().rows_folder
     for erasure in plan.erase:
         lease.check()
-        with RowStore.open(root / erasure.folder, writable=True) as rows:
+        with _writable(root / erasure.folder) as rows:
             rows.erase(erasure.rows)
     for rewriting in plan.overwrite:
         lease.check()
-        with RowStore.open(root / rewriting.folder, writable=True) as rows:
+        with _writable(root / rewriting.folder) as rows:
             rows.write_overlay(rewriting.overlay)
     for folder in plan.row_folders:
         _remove_revision(root / folder)
@@ -79,6 +83,21 @@ def empty_log(seconds: float = TRUNCATE_SECONDS) -> None:
             log.warning("withdrawal.log-not-emptied")
             return
         time.sleep(0.05)
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[RowStore]:
+    """Open row files for the only process that writes to them; others wait.
+
+    Two requests on one dataset may be withdrawn by two workers at the same time.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with RowStore.open(folder, writable=True) as rows:
+            yield rows
+    finally:
+        os.close(handle)
 
 
 def _remove_revision(folder: Path) -> None:
