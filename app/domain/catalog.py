@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain import audit
@@ -105,8 +105,8 @@ class Version(Entity):
     dataset_revision: Mapped[int]
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"), index=True)
     produced_by_job_id: Mapped[str | None] = mapped_column(String(40))
-    training_split: Mapped[str | None] = mapped_column(String(100))
-    holdout_split: Mapped[str | None] = mapped_column(String(100))
+    training_split: Mapped[str | None] = mapped_column(Text)
+    holdout_split: Mapped[str | None] = mapped_column(Text)
     architecture: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     inputs: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     objective: Mapped[str] = mapped_column(String(40))

@@ -15,7 +15,7 @@ ANNOTATIONS = frozenset({"title", "description", "default", "$schema", "examples
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
     "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
     "number": lambda value: _is_number(value),  # noqa: PLW0108 - defined below
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list),

@@ -14,7 +14,16 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.infra import clock, keys
@@ -44,7 +53,7 @@ class Suppression(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     sample_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """For ``value``: which sample it belongs to."""
-    column: Mapped[str | None] = mapped_column(String(200))
+    column: Mapped[str | None] = mapped_column(Text)
     replacement: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
     """For ``column``: ``{"value": ...}``."""
     is_known: Mapped[bool] = mapped_column(default=True)

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.errors import FieldError, Refused
 
+DEEPEST = 100
+"""Levels of a JSON document; no declaration of ours needs nearly as many."""
+
 
 def escape(name: object) -> str:
     """Write a name as one step of a JSON Pointer (RFC 6901, section 3)."""
@@ -21,7 +24,9 @@ def is_storable(text: str) -> bool:
     >>> is_storable("a"), is_storable(chr(0)), is_storable(chr(0xD800))
     (True, False, False)
     """
-    return "\0" not in text and not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
+    if "\0" in text:
+        return False
+    return text.isascii() or not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
 
 
 def is_plain(text: str, limit: int = 200) -> bool:
@@ -38,9 +43,11 @@ def text_faults(text: str, pointer: str, *, most: int, least: int = 1) -> list[F
     return []
 
 
-def document_faults(value: object, pointer: str) -> list[FieldError]:
+def document_faults(value: object, pointer: str, depth: int = 0) -> list[FieldError]:
     """Return the parts of a decoded JSON value that cannot be stored."""
     faults: list[FieldError] = []
+    if depth > DEEPEST:
+        return [FieldError(pointer, "too-deep", f"takes at most {DEEPEST} levels")]
     if isinstance(value, str):
         faults += text_faults(value, pointer, most=1_000_000, least=0)
     elif isinstance(value, float) and not math.isfinite(value):
@@ -49,10 +56,10 @@ def document_faults(value: object, pointer: str) -> list[FieldError]:
         for name, part in value.items():
             step = f"{pointer}/{escape(name)}"
             faults += text_faults(str(name), step, most=1000, least=0)
-            faults += document_faults(part, step)
+            faults += document_faults(part, step, depth + 1)
     elif isinstance(value, Sequence):
         for position, part in enumerate(value):
-            faults += document_faults(part, f"{pointer}/{position}")
+            faults += document_faults(part, f"{pointer}/{position}", depth + 1)
     return faults
 
 

@@ -44,6 +44,9 @@ def test_parts_of_objects_keep_their_other_defaults() -> None:
         ({"batching": {"max_samples": True}}, "/policy/batching/max_samples"),
         ({"withdraw_after_seconds": -1}, "/policy/withdraw_after_seconds"),
         ({"withdraw_after_seconds": float("nan")}, "/policy/withdraw_after_seconds"),
+        ({"parameters": {"retained_rows": 10**400}}, "/policy/parameters/retained_rows"),
+        ({"gates": {"membership_auc": 10**400}}, "/policy/gates/membership_auc"),
+        ({"parameters": {"a": "\0"}}, "/policy/parameters/a"),
         ({"verification": {"controls": ["placebo"]}}, "/policy/verification/controls/0"),
     ],
 )
@@ -52,6 +55,15 @@ def test_what_is_wrong_is_named_with_its_pointer(given: dict[str, Any], pointer:
         policy.complete(given, "/policy")
     assert refused.value.code == "invalid-policy"
     assert [error.pointer for error in refused.value.errors] == [pointer]
+
+
+def test_a_bottomless_document_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    with pytest.raises(Refused) as refused:
+        policy.complete({"parameters": deep})
+    assert [error.code for error in refused.value.errors] == ["too-deep"]
 
 
 def test_a_gate_on_the_reference_is_fine_when_there_is_one() -> None:

@@ -151,6 +151,21 @@ def test_the_owner_withdraws_a_version_and_nothing_is_left_to_unlearn(
         withdraw_version(tenant, model, version)
 
 
+def test_the_weights_of_a_withdrawn_version_are_gone_in_the_end(
+    tenant: str, dataset: str, model: str
+) -> None:
+    version = make.make_version(tenant, model, dataset)
+    withdraw_version(tenant, model, version)
+    with writing() as tx:
+        query = select(Job.id).where(Job.version_id == version, Job.kind == "withdraw")
+        job = tx.scalars(query).one()
+    for _ in range(settings().max_attempts + 2):
+        make.claim(job)
+        make.lapse(job)
+    make.run_withdrawal(job)
+    assert make.read(Version, version).weights_key is None
+
+
 def test_deleting_a_model_withdraws_its_versions_and_frees_the_dataset(
     tenant: str, dataset: str, model: str
 ) -> None:

@@ -1,10 +1,11 @@
 """Datasets are made, given content and deleted."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.actions.ending import refuse_revision
 from app.domain.actions.queueing import enqueue
 from app.domain.audit import Actor
 from app.domain.base import begin, move
@@ -104,20 +105,40 @@ def finish_revision(
     """
     dataset = load(tx, Dataset, tenant_id, dataset_id, lock=True)
     _require_idle(dataset)
-    dataset.last_revision += 1
-    move(tx, dataset, "indexing", actor, revision=dataset.last_revision)
-    revision = Revision(
-        id=upload.id,
-        tenant_id=tenant_id,
-        state="indexing",
-        dataset_id=dataset.id,
-        number=dataset.last_revision,
-        digest=digest,
-        on_suppressed=on_suppressed,
-        upload_key=upload.key,
-    )
-    begin(tx, revision, actor, digest=digest)
+    revision = _number(tx, actor, dataset, upload, digest=digest, on_suppressed=on_suppressed)
     enqueue(tx, actor, tenant_id=tenant_id, kind="import", revision_id=revision.id)
+    return revision
+
+
+def refuse_content(
+    tx: Session,
+    actor: Actor,
+    tenant_id: str,
+    dataset_id: str,
+    upload: Upload,
+    error: dict[str, Any],
+) -> Revision:
+    """Number content that its first bytes refuse; none of it was stored, and no job is queued.
+
+    Args:
+        tx: The transaction.
+        actor: Who uploaded.
+        tenant_id: Whose dataset.
+        dataset_id: Which dataset.
+        upload: What ``begin_revision`` gave out.
+        error: Why, see ``app.domain.failures``.
+
+    Returns:
+        The revision, ``invalid``.
+
+    Raises:
+        NotFound: There is no such dataset.
+        Conflict: ``indexing``: another upload came first.
+    """
+    dataset = load(tx, Dataset, tenant_id, dataset_id, lock=True)
+    _require_idle(dataset)
+    revision = _number(tx, actor, dataset, upload)
+    refuse_revision(tx, actor, revision, error)
     return revision
 
 
@@ -150,6 +171,32 @@ def delete_dataset(
             enqueue(tx, actor, tenant_id=tenant_id, kind="withdraw", revision_id=revision.id)
     move(tx, dataset, "deleted", actor)
     return dataset
+
+
+def _number(
+    tx: Session,
+    actor: Actor,
+    dataset: Dataset,
+    upload: Upload,
+    *,
+    digest: str | None = None,
+    on_suppressed: str = "refuse",
+) -> Revision:
+    """Begin the next revision; one without a digest has nothing in the store."""
+    dataset.last_revision += 1
+    move(tx, dataset, "indexing", actor, revision=dataset.last_revision)
+    revision = Revision(
+        id=upload.id,
+        tenant_id=dataset.tenant_id,
+        state="indexing",
+        dataset_id=dataset.id,
+        number=dataset.last_revision,
+        digest=digest,
+        on_suppressed=on_suppressed,
+        upload_key=None if digest is None else upload.key,
+    )
+    begin(tx, revision, actor, digest=digest)
+    return revision
 
 
 def _require_idle(dataset: Dataset) -> None:

@@ -17,6 +17,7 @@ from app.domain import gate
 from app.domain.actions.eligibility import Eligibility, judge
 from app.domain.actions.ending import end_badly
 from app.domain.actions.queueing import advance
+from app.domain.actions.settling import WITHDRAW
 from app.domain.actions.taints import unfinished_targets
 from app.domain.audit import WORKER
 from app.domain.base import move
@@ -30,6 +31,7 @@ from app.infra.settings import settings
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
 EXHAUSTED = "attempts-exhausted"
+LONGEST_OWNER = 100
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,22 @@ def claim(tx: Session, job_id: str, owner: str) -> Claim | None:
     if job.cancel_requested:
         end_badly(tx, WORKER, job, failure("cancelled"), to="cancelled")
         return None
-    if job.attempts >= settings().max_attempts:
+    if is_used_up(job):
         end_badly(tx, WORKER, job, failure(EXHAUSTED, attempts=job.attempts))
         return None
     _start(tx, job, owner)
     return Claim(job, job.fence)
+
+
+def is_used_up(job: Job) -> bool:
+    """Tell whether a job may not be tried again.
+
+    Destroying what the owner withdrew is tried for ever: there is no request whose state
+    could ask a person for help.
+    """
+    if job.kind == WITHDRAW and job.request_id is None:
+        return False
+    return job.attempts >= settings().max_attempts
 
 
 def _start(tx: Session, job: Job, owner: str) -> None:
@@ -99,7 +112,7 @@ def _start(tx: Session, job: Job, owner: str) -> None:
     job.fraction = 0.0
     job.started_at = job.started_at or now
     advance(tx, job, "running", WORKER, attempt=job.attempts)
-    job.owner = owner
+    job.owner = owner[:LONGEST_OWNER]
     job.lease_until = now + timedelta(seconds=settings().lease_seconds)
     for target in unfinished_targets(tx, job):
         if target.state == "waiting":
@@ -191,10 +204,10 @@ def release(tx: Session, job_id: str, fence: int, error: dict[str, Any]) -> Job:
         FenceLost: It is another worker's now.
     """
     job = require_fence(tx, job_id, fence)
-    if job.attempts >= settings().max_attempts:
+    if is_used_up(job):
         end_badly(tx, WORKER, job, failure(EXHAUSTED, attempts=job.attempts, last=error["code"]))
         return job
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (job.attempts - 1))
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(job.attempts - 1, 10))
     job.error = error
     job.not_before = clock.database_now(tx) + timedelta(seconds=pause)
     advance(tx, job, "queued", WORKER, code=error["code"])

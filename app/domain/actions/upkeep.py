@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.domain import gate
 from app.domain.actions.ending import end_badly
 from app.domain.actions.queueing import advance, ring
-from app.domain.actions.running import EXHAUSTED
+from app.domain.actions.running import EXHAUSTED, is_used_up
 from app.domain.audit import SWEEPER
 from app.domain.catalog import Revision, Version
 from app.domain.failures import failure
@@ -52,7 +52,7 @@ def requeue_lapsed(tx: Session) -> int:
         count += 1
         if job.cancel_requested:
             end_badly(tx, SWEEPER, job, failure("cancelled"), to="cancelled")
-        elif job.attempts >= settings().max_attempts:
+        elif is_used_up(job):
             end_badly(tx, SWEEPER, job, failure(EXHAUSTED, attempts=job.attempts))
         else:
             advance(tx, job, "queued", SWEEPER, reason="lease-lapsed")
