@@ -140,7 +140,7 @@ def only_differentiating(model: nn.Module, names: Sequence[str]) -> Iterator[Non
     """Freeze all parameters but some inside the block."""
     frozen = [p for n, p in model.named_parameters() if p.requires_grad and n not in names]
     for parameter in frozen:
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
     try:
         yield
     finally:

@@ -59,6 +59,34 @@ def test_job_survives_a_kill_at_every_point(
     assert len([path for path in kept if job["id"] in str(path)]) == 1
 
 
+def test_a_worker_that_slept_through_its_lease_publishes_nothing(
+    service: Service, controller: Controller, folder: Path
+) -> None:
+    material = make_material("zombie", seed=35)
+    ours = controller.register(material, folder, LENIENT)
+    service.hold("after-store")
+    request_id = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:4])["id"]
+    eventually(service.paused_at("after-store").exists)
+    sleeping = service.family("worker")
+    for process in sleeping:
+        process.suspend()
+    service.start("second")
+    request = controller.finished(request_id)
+    service.release("after-store")
+    for process in sleeping:
+        process.resume()
+    eventually(lambda: "job.lost" in service.log("worker"))
+    service.kill("second")
+
+    (new,) = published(controller, ours.model_id)
+    job_id = request["targets"][0]["job_id"]
+    assert controller.job(job_id)["attempts"] == 2
+    objects = [path for path in (service.home / "store").rglob("*") if job_id in str(path)]
+    assert [path.name for path in objects if path.is_file()] == ["2.safetensors"]
+    assert controller.download_weights(ours.model_id, new["id"], folder / "w") == new["digest"]
+    require_one_entry_per_change(controller.audit_entries())
+
+
 def test_nothing_is_lost_when_the_broker_loses_everything(
     service: Service, controller: Controller, folder: Path
 ) -> None:

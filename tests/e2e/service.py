@@ -59,6 +59,7 @@ class Service:
         commands = {
             "api": api_command(self.config),
             "worker": worker_command(),
+            "second": worker_command("second"),
             "sweeper": sweeper_command(),
         }
         log = (self.home / "logs" / f"{name}.log").open("ab")
@@ -71,11 +72,15 @@ class Service:
                 start_new_session=True,
             )
 
+    def family(self, name: str) -> list[psutil.Process]:
+        """Return a process and its children."""
+        parent = psutil.Process(self.processes[name].pid)
+        return [parent, *parent.children(recursive=True)]
+
     def kill(self, name: str) -> None:
         """SIGKILL a process and its children, as a machine that loses power would."""
+        family = self.family(name)
         process = self.processes.pop(name)
-        family = [psutil.Process(process.pid)]
-        family += family[0].children(recursive=True)
         for member in family:
             member.kill()
         process.wait()
