@@ -79,11 +79,12 @@ def judge(console: Console, stories: Sequence[Told]) -> list[str]:
     restored = fmean(outcome.restored_share for outcome in corrections)
     changed = max(outcome.changed_share for outcome in corrections)
     share = time_share(corrections)
-    console.print(
-        f"correction: {restored:.1%} of the lost accuracy is back (at least {LEAST_RESTORED:.0%}), "
-        f"{changed:.2%} of the parameters changed (at most {MOST_CHANGED:.0%}), "
-        f"{share:.1%} of the retraining time (aim {AIMED_TIME_SHARE:.0%})"
-    )
+    for line in (
+        f"{restored:.1%} of the lost accuracy is back (at least {LEAST_RESTORED:.0%})",
+        f"{changed:.2%} of the parameters changed (at most {MOST_CHANGED:.0%})",
+        f"{share:.1%} of the retraining time (aim {AIMED_TIME_SHARE:.0%})",
+    ):
+        console.print(f"correction: {line}", highlight=False)
     faults = [
         f"seed {told.seed}: {fault}"
         for told in stories
