@@ -7,6 +7,8 @@ against.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -67,12 +69,47 @@ def random_seed(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     return torch.randn(outputs.shape, generator=generator).to(outputs)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far two results of the same computation are apart.
+
+    Attributes:
+        largest: Largest entry of the expected result, which has none below zero.
+        apart: Largest difference of two entries.
+        precision: Of the numbers they consist of.
+    """
+
+    largest: float
+    apart: float
+    precision: float
+
+    @classmethod
+    def of(cls, found: Tensor, expected: Tensor) -> Self:
+        """Compare two tensors of one shape without a third; ``found`` is used up."""
+        precision = torch.finfo(expected.dtype).eps
+        if not found.numel():
+            return cls(0.0, 0.0, precision)
+        return cls(float(expected.max()), float(found.sub_(expected).abs_().max()), precision)
+
+    def is_rounding(self, scale: float) -> bool:
+        """Say whether they differ by rounding only.
+
+        A wrong attribution of rows is wrong by about 100 %, so the bound can be generous. What is
+        nothing but rounding noise, such as the gradient of a bias without effect, is compared on
+        the scale of the whole network.
+
+        Args:
+            scale: The largest entry anywhere in the network.
+
+        Returns:
+            Whether they agree; what is not finite agrees with nothing.
+        """
+        relative = min(0.1, 10 * math.sqrt(self.precision))
+        return self.apart <= relative * self.largest + self.precision * scale
+
+
 def agree(found: Tensor, expected: Tensor, scale: float) -> bool:
     """Say whether two results of the same computation differ by rounding only.
-
-    A wrong attribution of rows is wrong by about 100 %, so the bound can be generous. What is
-    nothing but rounding noise, such as the gradient of a bias without effect, is compared on the
-    scale of the whole network.
 
     Args:
         found: One result.
@@ -84,6 +121,6 @@ def agree(found: Tensor, expected: Tensor, scale: float) -> bool:
     """
     if not found.numel():
         return True
+    apart = float((found - expected).abs().max())
     precision = torch.finfo(found.dtype).eps
-    bound = min(0.1, 10 * math.sqrt(precision)) * float(expected.abs().max()) + precision * scale
-    return float((found - expected).abs().max()) <= bound
+    return Difference(float(expected.abs().max()), apart, precision).is_rounding(scale)

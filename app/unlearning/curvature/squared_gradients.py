@@ -6,12 +6,16 @@ added up, row by row and seed by seed. Only the seeds differ.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from app.unlearning.curvature.row_by_row import add_squared_row_gradients, agree, random_seed
+from app.unlearning.curvature.row_by_row import (
+    Difference,
+    add_squared_row_gradients,
+    random_seed,
+)
 from app.unlearning.curvature.rules.use import Use, rows_at_once
 from app.unlearning.curvature.tape import Tape
 from app.unlearning.errors import NotApplicable
@@ -19,13 +23,18 @@ from app.unlearning.errors import NotApplicable
 Seeds = Callable[[Tensor], Iterable[Tensor]]
 """From the outputs (b, ...) of a batch, detached, to tensors of their shape."""
 
+MOST_COMPARED = 2**24
+"""Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
+
 
 class SquaredGradients:
     """Accumulate sums of squared per-row gradients, by rules where they hold.
 
     The first batch is preceded by a check on two of its rows: what the rules give must equal what
-    the rows give one at a time. Every batch is checked for parameters that escaped the rules. If
-    either check fails, this and all further batches go row by row, which is slow but exact.
+    the rows give one at a time. It leaves out parameters of more than ``MOST_COMPARED`` scalars,
+    since a gradient of one takes as much memory again. Every batch is checked for parameters that
+    escaped the rules. If either check fails, this and all further batches go row by row, which is
+    slow but exact.
 
     Attributes:
         totals: Parameter name to the sum so far.
@@ -96,22 +105,37 @@ class SquaredGradients:
         return ()
 
     def _check(self, inputs: Tensor) -> tuple[str, ...]:
-        """Compare the rules with single rows on a few rows and random seeds."""
+        """Compare the rules with single rows on a few rows and random seeds.
+
+        Sums that are still empty serve the comparison, so that it needs no memory of their size.
+        """
         seed = random_seed(self._model, inputs)
-        found = [torch.zeros_like(parameter) for parameter in self._parameters]
+        is_first = self._checked_rows == 0
+        found = self._sums if is_first else [torch.zeros_like(p) for p in self._parameters]
         try:
             escaped = self._add_by_rules(inputs, lambda _: [seed], found)
+            return escaped or self._differing(inputs, seed, found)
         except (RuntimeError, ValueError, IndexError) as error:
             return (f"the rules do not fit the network: {type(error).__name__}",)
-        if escaped:
-            return escaped
-        expected = [torch.zeros_like(parameter) for parameter in self._parameters]
-        add_squared_row_gradients(self._model, self._parameters, inputs, [seed], expected)
-        scale = max((float(total.max()) for total in expected if total.numel()), default=0.0)
+        finally:
+            for total in found:
+                total.zero_()
+
+    def _differing(self, inputs: Tensor, seed: Tensor, found: Sequence[Tensor]) -> tuple[str, ...]:
+        """Say in which parameters single rows give something else; ``found`` is used up."""
+        slots = [slot for slot, p in enumerate(self._parameters) if p.numel() <= MOST_COMPARED]
+        differences: dict[int, Difference] = {}
+        for group in _groups(slots, [p.numel() for p in self._parameters]):
+            chosen = [self._parameters[slot] for slot in group]
+            expected = [torch.zeros_like(parameter) for parameter in chosen]
+            add_squared_row_gradients(self._model, chosen, inputs, [seed], expected)
+            for slot, theirs in zip(group, expected, strict=True):
+                differences[slot] = Difference.of(found[slot], theirs)
+        scale = max((difference.largest for difference in differences.values()), default=0.0)
         return tuple(
-            f"{name}: rows cannot be told apart"
-            for name, ours, theirs in zip(self._names, found, expected, strict=True)
-            if not agree(ours, theirs, scale)
+            f"{self._names[slot]}: rows cannot be told apart"
+            for slot, difference in differences.items()
+            if not difference.is_rounding(scale)
         )
 
 
@@ -159,6 +183,20 @@ class _Accumulation:
         for use in uses:
             use.finish(self._sums[use.slot])
             self._unfinished.discard(use)
+
+
+def _groups(slots: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the slots in groups of at most ``MOST_COMPARED`` scalars, or of one slot."""
+    group: list[int] = []
+    held = 0
+    for slot in slots:
+        if group and held + sizes[slot] > MOST_COMPARED:
+            yield group
+            group, held = [], 0
+        group.append(slot)
+        held += sizes[slot]
+    if group:
+        yield group
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from app.unlearning.curvature import (
     ggn_diagonal,
     hutchinson_diagonal,
     sketched_ggn_diagonal,
+    squared_gradients,
 )
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
@@ -91,6 +92,19 @@ def test_what_the_rules_cannot_do_is_found_out(name: str) -> None:
     case = classifier(name)
     found = ggn_diagonal(case.model, case.objective, case.rows)
     assert found.fallbacks
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
+def test_comparing_one_parameter_after_the_other_finds_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = classifier(name)
+    whole = ggn_diagonal(case.model, case.objective, case.rows)
+    largest = max(parameter.numel() for parameter in case.model.parameters())
+    monkeypatch.setattr(squared_gradients, "MOST_COMPARED", largest)
+    found = ggn_diagonal(case.model, case.objective, case.rows)
+    assert found.fallbacks == whole.fallbacks
+    assert_equal(flatten(found.values), flatten(whole.values))
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSIFIERS) - WITHOUT_RULES))
