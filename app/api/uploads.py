@@ -17,7 +17,7 @@ from fastapi import Header, Request
 from starlette.requests import ClientDisconnect
 
 from app.api.errors import BadRequest, DigestWrong
-from app.domain.errors import TooLarge
+from app.domain.errors import TooLarge, UnsupportedFormat
 from app.infra.settings import settings
 from app.infra.storage import DigestMismatch, ObjectStore, Stored, open_store
 
@@ -113,6 +113,7 @@ async def receive(
         DigestWrong: The bytes are not those announced.
         BadRequest: A header is malformed, or the client went away.
         TooLarge: There are more bytes than the service takes.
+        UnsupportedFormat: The first bytes were refused.
     """
     expected_sha256 = announced_sha256(repr_digest)
     expected_size = announced_size(http_request)
@@ -136,6 +137,9 @@ async def receive(
 
     try:
         return await to_thread.run_sync(run, limiter=_places())
+    except UnsupportedFormat:
+        await _hear_out(pieces)
+        raise
     except ClientDisconnect:
         raise BadRequest("the body ended early", code="incomplete-body") from None
     except DigestMismatch:
@@ -164,6 +168,23 @@ async def _pieces(http_request: Request) -> AsyncIterator[bytes]:
             yield b"".join(held)
             held, size = [], 0
     yield b"".join(held)
+
+
+async def _hear_out(pieces: AsyncIterator[bytes]) -> None:
+    """Let the rest of a refused body pass: one that never ends was not sent.
+
+    Raises:
+        BadRequest: The client went away.
+        TooLarge: There are more bytes than the service takes.
+    """
+    limit, size = settings().max_upload_bytes, 0
+    try:
+        async for piece in pieces:
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"more than {limit} bytes", limit=limit)
+    except ClientDisconnect:
+        raise BadRequest("the body ended early", code="incomplete-body") from None
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes:

@@ -1,5 +1,6 @@
 """Datasets, their content and their revisions."""
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -25,11 +26,22 @@ from app.api.schemas.base import Listing
 from app.api.schemas.datasets import DatasetIn, DatasetOut, RevisionOut
 from app.domain.actions import datasets
 from app.domain.catalog import Dataset, Revision
-from app.domain.errors import Conflict, NotFound, Refused, StaleVersion, TooLarge
+from app.domain.errors import (
+    Conflict,
+    NotFound,
+    Refused,
+    StaleVersion,
+    TooLarge,
+    UnsupportedFormat,
+)
+from app.domain.failures import failure
 from app.domain.queries import catalog
+from app.infra.storage import Stored
 
 router = APIRouter(prefix="/v1/datasets", tags=["Datasets"], route_class=ApiRoute)
 
+PARQUET = b"PAR1"
+"""How every Parquet file begins."""
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -85,18 +97,21 @@ async def put_content(
     """Upload a revision as Parquet; it is imported in the background."""
     tenant = caller.tenant_id
     upload = await read(lambda tx: datasets.begin_revision(tx, tenant, dataset_id, if_match))
-    stored = await uploads.receive(http_request, upload.key, repr_digest)
+    stored: Stored | None = None
+    # Said before the file is here: what is not Parquet is not stored at all.
+    with suppress(UnsupportedFormat):
+        stored = await uploads.receive(
+            http_request, upload.key, repr_digest, refuse_foreign, len(PARQUET)
+        )
 
     def finish(tx: Session) -> tuple[Revision, Dataset]:
-        revision = datasets.finish_revision(
-            tx,
-            caller.actor,
-            tenant,
-            dataset_id,
-            upload,
-            digest=stored.digest,
-            on_suppressed=on_suppressed,
-        )
+        place = (tx, caller.actor, tenant, dataset_id, upload)
+        if stored is None:
+            error = failure("not-parquet", "the content is not Parquet")
+            revision = datasets.refuse_content(*place, error)
+        else:
+            digest = stored.digest
+            revision = datasets.finish_revision(*place, digest=digest, on_suppressed=on_suppressed)
         return revision, catalog.load(tx, Dataset, tenant, dataset_id)
 
     async with uploads.destroyed_on_failure(upload.key):
@@ -129,3 +144,13 @@ def get_revision(
     """Show one revision."""
     revision = catalog.revision(tx, caller.tenant_id, dataset_id, number)
     return tagged(revision, RevisionOut.of(revision), if_none_match=if_none_match)
+
+
+def refuse_foreign(prefix: bytes) -> None:
+    """Refuse what does not begin like Parquet.
+
+    Raises:
+        UnsupportedFormat: It does not.
+    """
+    if prefix != PARQUET:
+        raise UnsupportedFormat("the content is not Parquet")

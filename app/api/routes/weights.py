@@ -138,8 +138,10 @@ def refuse_foreign(prefix: bytes) -> None:
     What looks like safetensors and is broken goes on: validation says how.
 
     Raises:
-        UnsupportedFormat: It is a pickle, an archive or something else.
+        UnsupportedFormat: It is a pickle, an archive, zeros or something else.
     """
+    if not any(prefix):
+        raise UnsupportedFormat("the bytes are not a safetensors file", format="zeros")
     try:
         weights_file.check_prefix(prefix)
     except weights_file.ForeignFormat as error:
