@@ -4,6 +4,9 @@ import torch
 
 from app.unlearning.rows import Rows, TensorRows, WeightedRows
 
+# Rows on which the points along a method's way are compared.
+EVALUATION_ROWS = 2048
+
 
 def uniform_sample(rows: Rows, count: int, generator: torch.Generator) -> Rows:
     """Draw rows without replacement, weighted so that sums over them are unbiased.

@@ -17,7 +17,7 @@ from app.unlearning.edited_loss import EditedLoss, correction_gradient
 from app.unlearning.methods.damped_newton import NewtonStep, newton_step
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem
-from app.unlearning.sampling import uniform_sample
+from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
 from app.unlearning.selection import Selection
 
 Order = Literal["first", "second"]
@@ -31,7 +31,7 @@ class Correction:
     Attributes:
         theta: Full tensors of the parameters with selected scalars.
         steps: Steps taken.
-        loss_before: Edited loss at the start.
+        loss_before: Edited loss at the start, on the rows it was judged on.
         loss_after: Edited loss at ``theta``; never above ``loss_before``.
         sizes: For each step taken, tau (first order) or the damping (second order).
         gradient_evaluations: Gradients computed, counted per row.
@@ -74,8 +74,9 @@ def correct(
     """
     selection = selection.touched()
     theta = {name: problem.parameters[name] for name in selection.names}
-    loss = EditedLoss(problem)
     generator = torch.Generator().manual_seed(problem.generator_seed)
+    judged = uniform_sample(problem.edited, EVALUATION_ROWS, generator)
+    loss = EditedLoss(problem, rows=judged)
     sample = uniform_sample(problem.edited, curvature_rows, generator)
     before = current = loss.loss(theta)
     sizes: list[float] = []

@@ -14,11 +14,9 @@ from torch.func import functional_call
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.problem import Problem, unreported
 from app.unlearning.rows import Rows
-from app.unlearning.sampling import uniform_sample
+from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
 from app.unlearning.selection import Selection
 
-# Rows of the sample on which iterates are compared.
-EVALUATION_ROWS = 2048
 _EVALUATIONS = 5
 
 

@@ -41,7 +41,19 @@ class Method(ABC):
 
     @abstractmethod
     def unlearn(self, problem: Problem) -> Update:
-        """Compute the update; ``problem.model`` is not modified."""
+        """Compute the update; ``problem.model`` is not modified.
+
+        Args:
+            problem: The problem.
+
+        Returns:
+            The update; without values if nothing was found that is better.
+
+        Raises:
+            NotApplicable: The problem lacks something the method needs, such as edited rows.
+            NotConverged: The result would be half done.
+            NonFinite: A gradient, a curvature or a new value is not finite.
+        """
 
     def hyperparameters(self) -> dict[str, JSON]:
         """The values of the hyperparameters by name."""
