@@ -27,6 +27,8 @@ PROOF = "certificate.tlog-proof"
 MOST_FILES = 4096
 LARGEST_EVIDENCE = 1 << 26
 """Bytes of all files together."""
+LARGEST_ARCHIVE = LARGEST_EVIDENCE + MOST_FILES * 1024
+"""Bytes; a name of at most 128 bytes stands twice, with less than 100 bytes beside each."""
 
 _NAME = re.compile(
     r"README\.txt|keys\.json|checkpoint\.txt"
@@ -69,7 +71,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
     Raises:
         MalformedEvidence: Not an archive that ``pack`` writes.
     """
-    if len(data) > 2 * LARGEST_EVIDENCE:
+    if len(data) > LARGEST_ARCHIVE:
         raise MalformedEvidence("the archive is too large")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -94,7 +96,7 @@ def read_evidence(path: Path) -> dict[str, bytes]:
     """
     try:
         if not path.is_dir():
-            if path.stat().st_size > 2 * LARGEST_EVIDENCE:
+            if path.stat().st_size > LARGEST_ARCHIVE:
                 raise MalformedEvidence("the archive is too large")
             return unpack(path.read_bytes())
         files = dict(_in_folder(path))
@@ -106,7 +108,7 @@ def read_evidence(path: Path) -> dict[str, bytes]:
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     room = LARGEST_EVIDENCE
-    for count, path in enumerate(sorted(folder.rglob("*"))):
+    for count, path in enumerate(folder.rglob("*")):
         if path.is_symlink() or count > 2 * MOST_FILES:
             raise MalformedEvidence("the folder holds a link or too many files")
         if path.is_file():

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -82,7 +83,7 @@ def read_record(kind: type[T], document: object, pointer: str = "") -> T:
         MalformedRecord: A member is missing, unknown or of the wrong kind.
     """
     members = _of_type(dict, document, pointer)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     if not members.keys() <= hints.keys():
         raise MalformedRecord(pointer, "has a member that is not known here")
     values = {}
@@ -110,6 +111,11 @@ def moment(text: str) -> datetime:
         ValueError: There is no such day or hour.
     """
     return datetime.fromisoformat(text)
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _may_be_absent(hint: object) -> bool:
