@@ -41,7 +41,7 @@ def tag_of(entity: Entity, body: bytes) -> str:
     return f'{entity.etag[:-1]}.{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def if_match(
+async def if_match(
     header: Annotated[
         str | None,
         Header(alias="If-Match", description="Act only if the resource still has this tag."),

@@ -78,7 +78,7 @@ def scope_of(path: str, filters: Mapping[str, object]) -> str:
     return json.dumps([path, sorted(named.items())], default=str)
 
 
-def paging(
+async def paging(
     http_request: Request,
     client: Annotated[Client, Depends(caller_of)],
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,

@@ -8,11 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.api import errors
+from app.api.auth import GUARDED
 from app.api.schemas.base import Problem
 from app.domain import errors as domain
 
+SCHEME = "key"
 PUBLIC = ("/healthz", "/readyz", "/version")
 PREFIXES = {
     "api_key_id": "key",
@@ -46,10 +49,35 @@ def description(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
+    scheme = {"type": "http", "scheme": "bearer", "description": "An API key."}
+    document["components"]["securitySchemes"] = {SCHEME: scheme}
+    scopes = scopes_of(app)
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _complete(operation, is_public=path in PUBLIC)
+            if path not in PUBLIC:
+                _guard(operation, scopes[path, method.upper()])
     return document
+
+
+def scopes_of(app: FastAPI) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the scopes of which every operation needs one; none: any key will do."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            guards = [GUARDED.get(d.call, ()) for d in route.dependant.dependencies if d.call]
+            for method in route.methods or ():
+                found[str(context.path), method] = next(filter(None, guards), ())
+    return found
+
+
+def _guard(operation: dict[str, Any], scopes: tuple[str, ...]) -> None:
+    """Say which key an operation takes."""
+    operation["security"] = [{SCHEME: []}]
+    if scopes:
+        said = " or ".join(f"`{scope}`" for scope in scopes)
+        operation["description"] = f"{operation.get('description', '')}\n\nScope: {said}.".strip()
 
 
 def _complete(operation: dict[str, Any], *, is_public: bool) -> None:

@@ -6,7 +6,7 @@ would be missing when the holder of the lock needs one.
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Annotated, TypeVar, TypeVarTuple
@@ -64,7 +64,7 @@ async def begin() -> AsyncIterator[Session]:
     """Open a route's writing transaction; commit before the answer leaves."""
     async with turn():
         opening = db.writing()
-        tx = await in_own_thread(opening.__enter__)
+        tx = opening.__enter__()  # the database is not asked before the first statement
         try:
             yield tx
         except BaseException:
@@ -75,10 +75,15 @@ async def begin() -> AsyncIterator[Session]:
             await in_own_thread(opening.__exit__, None, None, None)
 
 
-def look() -> Iterator[Session]:
+async def look() -> AsyncIterator[Session]:
     """Open a route's reading transaction."""
-    with db.reading() as tx:
+    opening = db.reading()
+    tx = opening.__enter__()
+    try:
         yield tx
+    finally:
+        with CancelScope(shield=True):
+            await in_own_thread(opening.__exit__, None, None, None)
 
 
 Tx = Annotated[Session, Depends(begin, scope="function")]

@@ -11,7 +11,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
-    ignored_auth,
     missing_required_header,
     negative_data_rejection,
     response_headers_conformance,
@@ -34,10 +33,10 @@ CHECKS = [
     negative_data_rejection,
     missing_required_header,
     unsupported_method,
-    ignored_auth,
 ]
 EXAMPLES = 50  # times 46 operations: some 2,200 calls; a few have fewer different ones
 DATASET = re.compile(r"ds_[0-9a-z]{26}")
+LIMITS = {"LETHE_MAX_UPLOAD_BYTES": "100000", "LETHE_MAX_BODY_BYTES": str(32 << 20)}
 FOLLOWED = "/v1/jobs/{job_id}/progress"
 
 PATHS = sorted(
@@ -49,7 +48,7 @@ PATHS = sorted(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("home"), LETHE_MAX_UPLOAD_BYTES="100000") as started:
+    with running(tmp_path_factory.mktemp("home"), **LIMITS) as started:
         yield started
 
 
@@ -111,6 +110,8 @@ def test_generated_calls_are_answered_as_described(
         if isinstance(case.query.get("wait"), float) and 0 <= case.query["wait"] <= 30:
             case.query["wait"] = 0.0
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        if meta.is_negative_at(ParameterLocation.HEADER):
+            headers = {}  # the key may be what was left out
         case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
 
     cases = strategies.one_of(
@@ -118,6 +119,15 @@ def test_generated_calls_are_answered_as_described(
         operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
     )
     given(case=cases, is_foreign=strategies.booleans())(try_all)()
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_every_operation_asks_for_a_key_before_anything_else(
+    service: Service, method: str, path: str
+) -> None:
+    with service.http(None) as http:
+        status = http.request(method, re.sub(r"\{.*?\}", "x", path)).status_code
+    assert status == (200 if path in {"/healthz", "/readyz", "/version"} else 401)
 
 
 def test_the_description_names_every_status_of_every_route() -> None:
