@@ -1,5 +1,7 @@
 """Cancelling lifts what one request alone did, and comes too late once a job has started."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select
 
@@ -11,6 +13,12 @@ from app.domain.requests import Request, RequestRows
 from app.domain.suppression import Suppression
 from app.infra.db import writing
 from tests import builders as make
+
+
+@pytest.fixture
+def home(sqlite_home: Path) -> Path:
+    """Rules alone: the walk on both databases is tested elsewhere."""
+    return sqlite_home
 
 
 def test_a_cancelled_request_leaves_no_trace_on_versions_and_rows(

@@ -1,5 +1,6 @@
 """Versions that arrive, serve and go while requests are open."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ from app.domain.requests import Request
 from app.infra.db import writing
 from app.infra.settings import settings
 from tests import builders as make
+
+
+@pytest.fixture
+def home(sqlite_home: Path) -> Path:
+    """Rules alone: the walk on both databases is tested elsewhere."""
+    return sqlite_home
 
 
 def withdraw_version(tenant: str, model: str, version: str) -> None:
