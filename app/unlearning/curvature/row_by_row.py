@@ -8,7 +8,6 @@ against.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -53,12 +52,19 @@ def add_squared_row_gradients(
     inputs: Tensor,
     seeds: Sequence[Tensor],
     totals: Sequence[Tensor],
+    factor: float = 1.0,
 ) -> None:
-    """Add the squares of all per-row gradients to ``totals``; arguments as in row_gradients."""
+    """Add ``factor`` times the squares of all per-row gradients to ``totals``.
+
+    The other arguments are those of row_gradients.
+    """
     for gradients in row_gradients(run, parameters, inputs, seeds):
-        for gradient, total in zip(gradients, totals, strict=True):
+        for position, total in enumerate(totals):
+            gradient = gradients[position]
             if gradient is not None:
-                total.addcmul_(gradient, gradient)
+                total.addcmul_(gradient, gradient, value=factor)
+        # The next row's gradients are made while this frame is still here.
+        del gradients, gradient
 
 
 def random_seed(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
@@ -74,22 +80,14 @@ class Difference:
     """How far two results of the same computation are apart.
 
     Attributes:
-        largest: Largest entry of the expected result, which has none below zero.
-        apart: Largest difference of two entries.
+        largest: Largest absolute entry of one of them.
+        apart: Largest absolute difference of two entries.
         precision: Of the numbers they consist of.
     """
 
     largest: float
     apart: float
     precision: float
-
-    @classmethod
-    def of(cls, found: Tensor, expected: Tensor) -> Self:
-        """Compare two tensors of one shape without a third; ``found`` is used up."""
-        precision = torch.finfo(expected.dtype).eps
-        if not found.numel():
-            return cls(0.0, 0.0, precision)
-        return cls(float(expected.max()), float(found.sub_(expected).abs_().max()), precision)
 
     def is_rounding(self, scale: float) -> bool:
         """Say whether they differ by rounding only.

@@ -126,11 +126,13 @@ class SquaredGradients:
         slots = [slot for slot, p in enumerate(self._parameters) if p.numel() <= MOST_COMPARED]
         differences: dict[int, Difference] = {}
         for group in _groups(slots, [p.numel() for p in self._parameters]):
+            totals = [found[slot] for slot in group]
+            largest = [_largest(total) for total in totals]
             chosen = [self._parameters[slot] for slot in group]
-            expected = [torch.zeros_like(parameter) for parameter in chosen]
-            add_squared_row_gradients(self._model, chosen, inputs, [seed], expected)
-            for slot, theirs in zip(group, expected, strict=True):
-                differences[slot] = Difference.of(found[slot], theirs)
+            add_squared_row_gradients(self._model, chosen, inputs, [seed], totals, factor=-1.0)
+            for slot, total, size in zip(group, totals, largest, strict=True):
+                precision = torch.finfo(total.dtype).eps
+                differences[slot] = Difference(size, _largest(total.abs_()), precision)
         scale = max((difference.largest for difference in differences.values()), default=0.0)
         return tuple(
             f"{self._names[slot]}: rows cannot be told apart"
@@ -183,6 +185,10 @@ class _Accumulation:
         for use in uses:
             use.finish(self._sums[use.slot])
             self._unfinished.discard(use)
+
+
+def _largest(total: Tensor) -> float:
+    return float(total.max()) if total.numel() else 0.0
 
 
 def _groups(slots: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
