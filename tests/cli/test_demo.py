@@ -81,7 +81,7 @@ def test_demonstration_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     ):
         assert line in output
     assert started_in(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("lethe-*")) == []
 
 
 def test_interrupted_demonstration_leaves_nothing(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_interrupted_demonstration_leaves_nothing(tmp_path: Path) -> None:
     while started_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert started_in(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("lethe-*")) == []
 
 
 def test_temporary_service_is_not_led_to_the_database_of_the_surroundings(
