@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -83,7 +83,7 @@ def read_record(kind: type[T], document: object, pointer: str = "") -> T:
         MalformedRecord: A member is missing, unknown or of the wrong kind.
     """
     members = _of_type(dict, document, pointer)
-    hints = _hints(kind)
+    hints = _hints(cast("Hashable", kind))
     if not members.keys() <= hints.keys():
         raise MalformedRecord(pointer, "has a member that is not known here")
     values = {}
@@ -114,7 +114,7 @@ def moment(text: str) -> datetime:
 
 
 @cache
-def _hints(kind: type) -> dict[str, object]:
+def _hints(kind: Hashable) -> dict[str, object]:
     return get_type_hints(kind, include_extras=True)
 
 

@@ -37,6 +37,10 @@ JUNK = st.one_of(
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just("0" * 64)
 )
+# The writer of other archives cuts names at the first NUL.
+NAMES = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
@@ -115,16 +119,14 @@ def test_edited_archives_are_refused_by_name(data: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from(sorted(FILES)) | st.text(max_size=20), JUNK, min_size=1, max_size=5
-    ),
+    st.dictionaries(st.sampled_from(sorted(FILES)) | NAMES, JUNK, min_size=1, max_size=5),
     st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]),
 )
 def test_other_archives_are_refused_by_name(files: dict[str, bytes], method: int) -> None:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in files.items():
-            archive.writestr(name or "empty", data)
+            archive.writestr(name, data)
     try:
         unpack(buffer.getvalue())
     except LedgerError:
