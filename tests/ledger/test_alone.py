@@ -59,7 +59,9 @@ def lines_of_code(path: Path) -> int:
 
 def test_the_library_imports_the_standard_library_cryptography_and_itself() -> None:
     names = {name.partition(".")[0] for path in LEDGER.glob("*.py") for name in imported(path)}
-    ours = {name for path in LEDGER.glob("*.py") for name in imported(path) if "app" in name[:4]}
+    ours = {
+        name for path in LEDGER.glob("*.py") for name in imported(path) if name.startswith("app.")
+    }
 
     assert names - sys.stdlib_module_names == {"app", "cryptography"}
     assert all(name.startswith("app.ledger.") for name in ours)
