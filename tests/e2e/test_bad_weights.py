@@ -1,66 +1,25 @@
-"""Files that cannot be used are refused by name, and nothing of them is left."""
+"""Weights that cannot be used are refused by name, and nothing of them is left."""
 
-import io
 import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save
 
 from app.client import ApiProblem
 from tests.e2e.controller import Controller
-from tests.e2e.material import CLASSES, COLUMNS, FEATURES, make_material, version_order
+from tests.e2e.material import CLASSES, FEATURES, make_material, version_order
 from tests.e2e.service import Service, eventually
 
 MATERIAL = make_material("bad", seed=41)
 
 
-def parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getvalue()
-
-
-def with_ids(ids: list[str | None]) -> bytes:
-    table = MATERIAL.table()
-    return parquet(table.set_column(0, "sample_id", pa.array(ids, pa.string())))
-
-
-CONTENTS: dict[str, Callable[[], bytes]] = {
-    "not-parquet": lambda: b"id,label\na,1\n" * 100,
-    "truncated-parquet": lambda: parquet(MATERIAL.table())[:-200],
-    "duplicate-ids": lambda: with_ids([*MATERIAL.ids[:-1], MATERIAL.ids[0]]),
-    "null-ids": lambda: with_ids([*MATERIAL.ids[:-1], None]),
-    "missing-columns": lambda: parquet(MATERIAL.table().drop_columns(["label", "split"])),
-    "no-rows": lambda: parquet(MATERIAL.table(rows=[])),
-}
-
-
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("code", list(CONTENTS))
-def test_unusable_content(
-    service: Service, controller: Controller, folder: Path, code: str
-) -> None:
-    dataset_id = controller.create_dataset("bad", **COLUMNS)["id"]
-    path = folder / "content"
-    path.write_bytes(CONTENTS[code]())
-    revision = controller.upload(dataset_id, path)
-    assert (revision["state"], revision["error"]["code"]) == ("invalid", code)
-    assert controller.dataset(dataset_id)["state"] == "invalid"
-    assert "bad-sample" not in str(revision)
-    eventually(lambda: not files_below(service.home / "store" / "uploads"))
-    assert not [path for path in files_below(service.home / "rows") if dataset_id in str(path)]
-    # The data set itself is none the worse.
-    assert controller.upload(dataset_id, MATERIAL.parquet(folder))["state"] == "ready"
 
 
 def tensors() -> dict[str, torch.Tensor]:
