@@ -43,7 +43,7 @@ def tail_names(model: nn.Module, at_least: int) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 512) -> Problem:
+def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 256) -> Problem:
     """Return an equivalent problem on the last layers only, or the problem itself.
 
     The new network is made of the old one's own layers under their old names. It begins with the

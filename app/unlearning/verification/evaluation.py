@@ -15,7 +15,8 @@ from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.rows import Rows
 
-BATCH_SIZE = 512
+BATCH_SIZE = 256
+"""Rows at a time. On a CPU 512 images of 28 x 28 took 1.4 times as long: past the caches."""
 
 
 @dataclass(frozen=True)
