@@ -10,6 +10,8 @@ from hypothesis import given, seed, settings, strategies
 from tests.api.conftest import Service
 from tests.api.registered import VERSION, Registered, live_version
 
+DATABASES = ("sqlite", "postgresql")
+
 LAYERS = [
     {"type": "conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 3, "padding": 1},
     {"type": "residual", "layers": [{"type": "relu"}], "shortcut": []},

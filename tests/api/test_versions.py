@@ -16,6 +16,8 @@ from tests.api.registered import VERSION, Registered, live_version, ready_datase
 from tests.api.test_conventions import problem
 from tests.api.test_datasets import stored
 
+DATABASES = ("sqlite", "postgresql")
+
 
 @pytest.fixture(scope="module")
 def live(service: Service) -> Registered:
