@@ -43,7 +43,7 @@ from app.ledger.proofs import LogProof
 from app.ledger.records import moment
 from app.ledger.soundness import verify_soundness
 from app.ledger.statements import PAYLOAD_TYPE
-from app.ledger.tree_hash import HASH_SIZE, hash_leaf
+from app.ledger.tree_hash import hash_leaf
 from app.ledger.trust import Expectations, TrustedKey, all_keys, keys_at, keys_from, read_key_list
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -346,10 +346,6 @@ def _consistency_hashes(data: bytes, size: int, later_size: int) -> list[bytes]:
         raise MalformedProof("the proof of consistency is not an object with hashes")
     if (document.get("from"), document.get("to")) != (size, later_size):
         raise BadConsistency("the proof of consistency is between other sizes")
-    try:
-        proof = [bytes.fromhex(part) for part in hashes if isinstance(part, str)]
-    except ValueError as error:
-        raise MalformedProof("a hash is not hexadecimal") from error
-    if len(proof) != len(hashes) or any(len(part) != HASH_SIZE for part in proof):
-        raise MalformedProof("a hash of the proof has not 32 bytes")
-    return proof
+    if not all(isinstance(part, str) and _DIGEST.fullmatch(part) for part in hashes):
+        raise MalformedProof("a hash of the proof is not 32 bytes in lower hexadecimal")
+    return [bytes.fromhex(str(part)) for part in hashes]
