@@ -1,10 +1,11 @@
-"""Weights that cannot be used are refused by name, and nothing of them is left."""
+"""Weights that cannot be served: refused at the door or recorded as invalid, never kept."""
 
 import json
 import pickle
-from collections.abc import Callable
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,33 +14,71 @@ from safetensors.torch import save
 from app.client import ApiProblem
 from tests.e2e.controller import Controller
 from tests.e2e.material import CLASSES, FEATURES, make_material, version_order
-from tests.e2e.service import Service, eventually
+from tests.e2e.service import PATIENCE_SECONDS, Service
+from tests.e2e.traces import Traces
 
-MATERIAL = make_material("bad", seed=41)
+MATERIAL = make_material("weights", seed=41)
+SOUND = MATERIAL.weights()
+SHAPES = {"0.weight": (16, FEATURES), "0.bias": (16,), "2.weight": (CLASSES, 16), "2.bias": (3,)}
 
 
-def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def framed(header: object, data: bytes = b"", length: int | None = None) -> bytes:
+    """A file with any header and any claim of its length."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def tensors() -> dict[str, torch.Tensor]:
-    shapes = {"0.weight": (16, FEATURES), "0.bias": (16,), "2.weight": (CLASSES, 16)}
-    return {name: torch.zeros(shape) for name, shape in (shapes | {"2.bias": (CLASSES,)}).items()}
+def tensors(**changes: torch.Tensor | None) -> bytes:
+    """The network's file with some tensors changed: ``t2_bias`` is ``2.bias``."""
+    whole = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+    changed = {f"{name[1]}.{name[3:]}": tensor for name, tensor in changes.items()}
+    return save({n: t for n, t in (whole | changed).items() if t is not None})
 
 
 def overlapping() -> bytes:
-    entry: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-    header = json.dumps({"a": entry, "b": entry}).encode()
-    return len(header).to_bytes(8, "little") + header + bytes(8)
+    """The network's file with two tensors in one place."""
+    length = int.from_bytes(SOUND[:8], "little")
+    header = json.loads(SOUND[8 : 8 + length])
+    first, second = sorted(header, key=lambda name: header[name].get("data_offsets", [0])[0])[-2:]
+    header[second] = header[first]
+    return framed(header, SOUND[8 + length :])
 
 
-WEIGHTS: dict[str, Callable[[], bytes]] = {
-    "unsupported-format": lambda: pickle.dumps(tensors()),
-    "weights-header-length": lambda: (1 << 40).to_bytes(8, "little") + b"{" + bytes(100),
-    "weights-offsets": overlapping,
-    "weights-mismatch": lambda: save(tensors() | {"2.weight": torch.zeros(CLASSES, 15)}),
-    "weights-not-finite": lambda: save(tensors() | {"2.bias": torch.full((CLASSES,), torch.nan)}),
+AT_THE_DOOR = {
+    "pickle": pickle.dumps({"0.weight": [1.0] * 100}),
+    "old pickle": pickle.dumps({"0.weight": [1.0]}, protocol=0),
+    "archive": b"PK\x03\x04" + bytes(1000),
+    "zeros": bytes(48 << 20),
+    "nothing": b"",
+    "text": b"these are no weights",
 }
+RECORDED = {
+    "header larger than the file": (framed({"a": 1}, length=10**6), "weights-header-length"),
+    "header of 2 to the 63 bytes": (framed({"a": 1}, length=2**63), "weights-header-length"),
+    "overlapping offsets": (overlapping(), "weights-offsets"),
+    "cut": (SOUND[:-4], "weights-offsets"),
+    "appended": (SOUND + b"more", "weights-offsets"),
+    "header is no JSON": (framed(b"{not so}"), "weights-header"),
+    "same name twice": (framed(b'{"a": 1, "a": 2}'), "weights-duplicate-name"),
+    "no tensors": (framed({}), "weights-mismatch"),
+    "wrong shape": (tensors(t0_weight=torch.zeros(16, 9)), "weights-mismatch"),
+    "wrong dtype": (tensors(t0_bias=torch.zeros(16).half()), "weights-mismatch"),
+    "missing tensor": (tensors(t2_bias=None), "weights-mismatch"),
+    "extra tensor": (tensors(t9_bias=torch.zeros(1)), "weights-mismatch"),
+    "NaN": (tensors(t2_bias=torch.tensor([0.0, torch.nan, 0.0])), "weights-not-finite"),
+    "infinity": (tensors(t2_bias=torch.tensor([0.0, torch.inf, 0.0])), "weights-not-finite"),
+    "overflow": (
+        tensors(t0_bias=torch.full((16,), 3e38), t2_weight=torch.full((3, 16), 3e38)),
+        "not-finite-outputs",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def traces(service: Service) -> Iterator[Traces]:
+    looking = Traces(service)
+    yield looking
+    looking.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +87,48 @@ def dataset_id(service: Service, tmp_path_factory: pytest.TempPathFactory) -> st
         return controller.dataset_of(MATERIAL, tmp_path_factory.mktemp("material"))
 
 
-@pytest.mark.parametrize("code", list(WEIGHTS))
-def test_unusable_weights(
-    service: Service, controller: Controller, dataset_id: str, code: str
+def waiting_version(controller: Controller, dataset_id: str) -> tuple[str, str]:
+    model_id = controller.create_model("m")["id"]
+    return model_id, controller.create_version(model_id, version_order(dataset_id))["id"]
+
+
+@pytest.mark.parametrize("case", AT_THE_DOOR)
+def test_other_formats_are_stopped_at_the_door(
+    controller: Controller, traces: Traces, dataset_id: str, case: str
 ) -> None:
-    model_id = controller.create_model("bad")["id"]
-    version_id = controller.create_version(model_id, version_order(dataset_id))["id"]
-    if code == "unsupported-format":
-        # Refused by its first bytes, before anything is stored.
+    version = waiting_version(controller, dataset_id)
+    before = traces.now()
+    with pytest.raises(ApiProblem) as problem:
+        controller.upload_weights(*version, AT_THE_DOOR[case])
+    assert (problem.value.status, problem.value.code) == (415, "unsupported-format")
+    traces.require_only(before)
+    assert controller.version(*version)["state"] == "awaiting_weights"
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_broken_files_make_the_version_invalid(
+    controller: Controller, traces: Traces, dataset_id: str, folder: Path, case: str
+) -> None:
+    content, code = RECORDED[case]
+    version = waiting_version(controller, dataset_id)
+    before = traces.now()
+    controller.upload_weights(*version, content)
+    found = controller.wait_for_version(*version, PATIENCE_SECONDS)
+    assert (found["state"], found["error"]["code"]) == ("invalid", code), found["error"]
+    # Nothing but the record that weights came, were refused and are destroyed.
+    traces.require_refusal(before)
+    for attempt in (
+        lambda: controller.download_weights(*version, folder / "none"),
+        lambda: controller.upload_weights(*version, SOUND),
+    ):
         with pytest.raises(ApiProblem) as problem:
-            controller.upload_weights(model_id, version_id, WEIGHTS[code]())
-        assert problem.value.code == code
-        assert problem.value.status == 415
-        assert controller.version(model_id, version_id)["state"] == "awaiting_weights"
-    else:
-        controller.upload_weights(model_id, version_id, WEIGHTS[code]())
-        found = controller.wait_for_version(model_id, version_id, 60)
-        assert (found["state"], found["error"]["code"]) == ("invalid", code)
-    eventually(lambda: not [p for p in files_below(service.home / "store") if version_id in str(p)])
+            attempt()
+        assert problem.value.status == 409
 
 
-def test_network_that_does_not_fit_its_rows(controller: Controller, dataset_id: str) -> None:
+def test_network_that_does_not_fit_its_rows(
+    controller: Controller, traces: Traces, dataset_id: str
+) -> None:
     model_id = controller.create_model("bad")["id"]
     layers = [{"type": "linear", "in_features": FEATURES, "out_features": CLASSES - 1}]
     architecture = {"builder": "sequential", "config": {"layers": layers}}
@@ -76,7 +136,34 @@ def test_network_that_does_not_fit_its_rows(controller: Controller, dataset_id: 
         "0.weight": torch.zeros(CLASSES - 1, FEATURES),
         "0.bias": torch.zeros(CLASSES - 1),
     })
-    found = controller.version_of(
-        model_id, weights, version_order(dataset_id, architecture=architecture, recipe=None)
-    )
+    order = version_order(dataset_id, architecture=architecture, recipe=None)
+    version = model_id, controller.create_version(model_id, order)["id"]
+    before = traces.now()
+    controller.upload_weights(*version, weights)
+    found = controller.wait_for_version(*version, PATIENCE_SECONDS)
     assert (found["state"], found["error"]["code"]) == ("invalid", "network-does-not-run")
+    traces.require_refusal(before)
+
+
+def test_after_a_refusal_the_right_file_is_still_welcome_and_only_once(
+    service: Service, controller: Controller, traces: Traces, dataset_id: str
+) -> None:
+    version = waiting_version(controller, dataset_id)
+    with pytest.raises(ApiProblem):
+        controller.upload_weights(*version, AT_THE_DOOR["pickle"])
+    before = traces.now()
+
+    def upload(_: int) -> str:
+        with Controller(service) as other:
+            try:
+                return str(other.upload_weights(*version, SOUND)["state"])
+            except ApiProblem as problem:
+                return problem.code
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = sorted(pool.map(upload, range(6)))
+    assert answers == ["validating", *["weights-already-uploaded"] * 5]
+    found = controller.wait_for_version(*version, PATIENCE_SECONDS)
+    assert found["state"] == "live"
+    kept = [name for name in traces.now().files - before.files if "/weights/" in name]
+    assert len(kept) == 1
