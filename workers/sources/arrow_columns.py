@@ -19,6 +19,9 @@ from workers.sources.errors import ImportRefused
 LONGEST_LIST_BYTES = 1 << 26
 """A longer list in one cell would no longer be streamed in bounded memory."""
 
+LONGEST_NAME_BYTES = 1000
+"""Whoever is named here has to be named in a request, which takes no longer name and no NUL."""
+
 
 def is_list(dtype: pa.DataType) -> bool:
     """Say whether cells are lists, of fixed or of variable length."""
@@ -61,14 +64,20 @@ def texts(array: pa.Array, name: str) -> PackedStrings:
     Integers are taken by their decimal digits.
 
     Raises:
-        ImportRefused: The column holds neither strings nor integers (``unsupported-column``).
+        ImportRefused: The column holds neither strings nor integers, or a name that no request
+            could carry (``unsupported-column``).
     """
     array = _decoded(array)
     if pa.types.is_integer(array.type):
         array = array.cast(pa.large_string())
     if not _is_string(array.type):
         refuse(name, f"cannot name anything: it is of type {array.type}")
-    return _packed(array.fill_null(""), name)
+    packed = _packed(array.fill_null(""), name)
+    if len(packed) and packed.lengths.max() > LONGEST_NAME_BYTES:
+        refuse(name, f"holds names of more than {LONGEST_NAME_BYTES} bytes")
+    if not packed.joined().all():
+        refuse(name, "holds names with a NUL character")
+    return packed
 
 
 def cells(array: pa.Array, spec: ColumnSpec) -> Cells:
