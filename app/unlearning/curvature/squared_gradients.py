@@ -23,7 +23,7 @@ from app.unlearning.errors import NotApplicable
 Seeds = Callable[[Tensor], Iterable[Tensor]]
 """From the outputs (b, ...) of a batch, detached, to tensors of their shape."""
 
-MOST_COMPARED = 2**24
+MOST_COMPARED = 2**22
 """Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
 
 
