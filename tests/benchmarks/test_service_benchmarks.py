@@ -65,7 +65,7 @@ def test_correction_of_a_class_gives_a_line_for_every_method_and_control(tmp_pat
 
     table, aims = fashion_correction.run(tmp_path, None, 2, 0, said.append)
 
-    console = Console(width=120, record=True, quiet=False)
+    console = Console(width=120, record=True)
     console.print(table)
     printed = console.export_text()
     names = ["do nothing", "fine-tune", "random mask", *fashion_correction.METHODS, "from scratch"]
