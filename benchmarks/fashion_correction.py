@@ -52,7 +52,7 @@ WRONGED, MISTAKEN_FOR = 6, 0
 MEAN, DEVIATION = 0.286, 0.353
 LEARNING_RATE, BATCH_ROWS = 5e-4, 64
 FRACTION = 0.05
-RETAINED_ROWS = 4096
+RETAINED_ROWS = 2048
 CONVOLUTION = {"type": "conv2d", "kernel_size": 3, "padding": 1}
 LAYERS = [
     {**CONVOLUTION, "in_channels": 1, "out_channels": 16},
