@@ -40,7 +40,7 @@ def show(console: Console, stories: Sequence[Told]) -> None:
     table = Table(title=f"means over {seeds} {'seed' if seeds == 1 else 'seeds'}", box=SIMPLE)
     for name in COLUMNS:
         justify: Literal["left", "right"] = "left" if name in TEXT_COLUMNS else "right"
-        table.add_column(name, justify=justify, no_wrap=name not in TEXT_COLUMNS[1:])
+        table.add_column(name, justify=justify, overflow="fold")
     _add(table, "correction", [told.correction for told in stories])
     table.add_section()
     _add(table, "deletion", [told.deletion for told in stories])
