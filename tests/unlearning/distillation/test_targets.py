@@ -1,5 +1,7 @@
 """Targets solve scalar equations, which brute force solves too."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,7 +106,7 @@ def test_stretching_moves_the_mean_forget_loss_monotonically(
     wanted = lowered(origin, labels, drop)
     factors = [-0.5 + 1.5 * i / steps for i in range(steps + 1)]
     losses = [mean_loss(stretched(wanted, origin, f), labels) for f in factors]
-    assert all(one < other for one, other in zip(losses, losses[1:], strict=False))
+    assert all(one < other for one, other in pairwise(losses))
 
 
 def test_stretching_by_nothing_and_back_are_what_they_say() -> None:

@@ -14,14 +14,20 @@ from torch import nn
 
 from app.unlearning.errors import BadParameters, NotApplicable, UnknownMethod
 from app.unlearning.methods import describe_methods, make_method, method_names, parameters_schema
+from app.unlearning.methods.auto import choose, situation_of
 from app.unlearning.methods.registry import method_class, retained_rows
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem
-from app.unlearning.rows import empty
-from app.unlearning.update import Update, apply_update, changed_scalars
-from tests.unlearning.methods.problems import KINDS, network, ridge
+from app.unlearning.rows import Rows, TensorRows, empty
+from app.unlearning.update import JSON, Update, apply_update, changed_scalars
+from tests.unlearning.methods.problems import KINDS, blobs, network, ridge
 
-CHEAP = {
+
+def blob_rows(count: int) -> Rows:
+    return TensorRows(*blobs(count, 900))
+
+
+CHEAP: dict[str, dict[str, JSON]] = {
     "sparse_newton": {"iterations": 3},
     "saps": {"max_products": 3},
     # What these networks forget is not worth a judgement.
@@ -252,8 +258,27 @@ def test_auto_names_the_method_that_ran_and_why() -> None:
     assert chosen(update) == ("sparse_newton", "corrected rows")
     assert update.selected == int(0.1 * problem.parameter_count)
     assert chosen(make_method("auto", {}).unlearn(network("deletion"))) == ("retrain", "deleted")
-    few = replace(network("deletion"), recipe=None)
+    few = replace(network("deletion"), recipe=None, holdout=None)
     assert chosen(make_method("auto", {}).unlearn(few)) == ("sparse_newton", "deletion")
+
+
+@pytest.mark.parametrize(
+    ("problem", "method"),
+    [
+        (network("deletion"), "retrain"),  # a quarter of the rows
+        (replace(network("deletion"), recipe=None), "reference_distillation"),
+        (replace(network("deletion"), recipe=None, holdout=blob_rows(99)), "sparse_newton"),
+        (replace(network("deletion"), recipe=None, holdout=None), "sparse_newton"),
+        (network("label_correction"), "sparse_newton"),
+        (ridge("deletion")[0], "influence"),
+    ],
+)
+def test_auto_distils_deletions_where_held_out_rows_can_judge(
+    problem: Problem, method: str
+) -> None:
+    rule = choose(situation_of(problem))
+    assert rule is not None
+    assert rule.method == method
 
 
 def chosen(update: Update) -> tuple[str, str]:
