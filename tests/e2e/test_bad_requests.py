@@ -59,7 +59,8 @@ def world(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         traces.close()
 
 
-DELETIONS = {
+Case = tuple[dict[str, Any], str, str | None]
+DELETIONS: dict[str, Case] = {
     "nothing named": ({}, "empty-request", ""),
     "empty lists": ({"sample_ids": [], "subject_ids": [], "labels": []}, "empty-request", ""),
     "regulation": (
@@ -102,7 +103,7 @@ def features(**cells: Any) -> dict[str, Any]:
     return {"corrections": [{"sample_id": SAMPLE, "features": cells}]}
 
 
-CORRECTIONS = {
+CORRECTIONS: dict[str, Case] = {
     "nothing": ({}, "empty-request", ""),
     "no new value": (
         {"corrections": [{"sample_id": SAMPLE}]},
@@ -208,7 +209,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 IMAGE = {"kind": "image", "column": "features", "shape": [1, 3, 3]}  # eight are nine
-VERSIONS = {
+VERSIONS: dict[str, Case] = {
     "training split": ({"training_split": "none"}, "unknown-split", "/training_split"),
     "held-out split": ({"holdout_split": "none"}, "unknown-split", "/holdout_split"),
     "held out is trained on": ({"holdout_split": "train"}, "not-held-out", "/holdout_split"),
