@@ -1,6 +1,7 @@
 """The rows of a problem as the head sees them: features of the body, computed once."""
 
-from dataclasses import dataclass, replace
+import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ def gather(problem: Problem, layers: int | None) -> Material:
             f"{len(problem.retained)} are at hand"
         )
     buffers = recompute_statistics(problem.model, problem.retained, seed=problem.generator_seed)
-    model = replace(problem, model=problem.model).at({}).model if buffers else problem.model
+    model = copy.deepcopy(problem.model) if buffers else problem.model
     own = dict(model.named_buffers())
     for name, value in buffers.items():
         own[name].copy_(value)

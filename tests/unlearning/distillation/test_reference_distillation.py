@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from app.unlearning.architectures.blocks import Mean
 from app.unlearning.distillation.head_split import split_head
 from app.unlearning.distillation.material import FEWEST_HELD_OUT, gather
 from app.unlearning.distillation.reference import fit_reference
@@ -17,7 +18,7 @@ from app.unlearning.rows import TensorRows, empty
 from app.unlearning.update import Update, apply_update, changed_scalars
 from app.unlearning.verification.evaluation import evaluate
 from app.unlearning.verification.membership import match, membership_auc
-from tests.unlearning.distillation.overfitted import DELETED, OBJECTIVE, overfitted, trained
+from tests.unlearning.distillation.overfitted import OBJECTIVE, overfitted, signals, trained
 
 FREELY = {"refuse_above": None}
 
@@ -150,20 +151,43 @@ def test_a_logistic_loss_has_two_classes() -> None:
     X = torch.randn(400, 6, generator=torch.Generator().manual_seed(1))
     y = (X[:, 0] > 0).float()
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)).eval()
-    problem = replace(
-        overfitted(),
-        model=model,
-        objective=Objective("binary_cross_entropy"),
-        forget=TensorRows(X[:20], y[:20]),
-        retained=TensorRows(X[20:300], y[20:300]),
-        retained_total=280,
-        holdout=TensorRows(X[300:], y[300:]),
-        recipe=None,
-    )
+    problem = replace(on_new_rows(model, X, y), objective=Objective("binary_cross_entropy"))
     update = distil(problem, steps=40, passes=2)
     assert update.values
     assert set(split_head(model).names) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
-def test_deleted_rows_are_as_many_as_they_were() -> None:
-    assert len(overfitted().forget) == DELETED
+def test_a_text_network_moves_what_reads_its_embedding() -> None:
+    draw = torch.Generator().manual_seed(2)
+    words = torch.randint(0, 40, (400, 9), generator=draw)
+    y = (words < 10).sum(1).clamp(max=2)
+    layers = [nn.Embedding(40, 8), Mean(1), nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 3)]
+    problem = on_new_rows(nn.Sequential(*layers), words, y)
+    update = distil(problem, steps=40, passes=2)
+    assert set(update.values) <= {"2.weight", "2.bias", "4.weight", "4.bias"}
+    assert update.values
+
+
+def test_batch_norm_in_the_head_keeps_its_scale_trainable_and_gets_new_statistics() -> None:
+    X, y = signals(400, 6)
+    layers = [nn.Flatten(), nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)]
+    model = nn.Sequential(*layers)
+    problem = on_new_rows(model, X, y)
+    update = distil(problem, steps=40, passes=2, fraction=1.0)
+    assert {"2.weight", "2.bias"} <= set(update.values)
+    wanted = X[20:300].flatten(1) @ model[1].weight.T + model[1].bias  # type: ignore[operator]  # a linear layer
+    torch.testing.assert_close(update.buffers["2.running_mean"], wanted.mean(0).detach())
+
+
+def on_new_rows(model: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Problem:
+    return replace(
+        overfitted(),
+        model=model.eval(),
+        forget=TensorRows(X[:20], y[:20]),
+        retained=TensorRows(X[20:300], y[20:300]),
+        retained_total=280,
+        holdout=TensorRows(X[300:], y[300:]),
+        recipe=None,
+        full_retained=None,
+        build=None,
+    )
