@@ -7,8 +7,11 @@ import pytest
 from app.domain.actions import importing, upkeep, withdrawal
 from app.domain.catalog import Revision, Version
 from app.domain.jobs import Job
-from app.domain.requests import Request
+from app.domain.orders import Correction
+from app.domain.requests import Request, RequestRows
+from app.domain.sealed_rows import corrections_of
 from app.infra.db import writing
+from app.infra.rows import Overlay
 from app.infra.settings import settings
 from tests import builders as make
 
@@ -98,3 +101,40 @@ def test_what_an_import_that_failed_for_good_left_behind_is_destroyed(
     make.work_off()
     assert not Path(folder).exists()
     assert make.read(Revision, revision.id).upload_key is None
+
+
+def pending(request: str, dataset: str) -> Overlay:
+    with writing() as tx:
+        return corrections_of(tx.get_one(RequestRows, (request, dataset, 1)))
+
+
+def test_what_was_still_to_be_written_into_an_erased_row_is_forgotten(
+    tenant: str, dataset: str, version: str
+) -> None:
+    """The correction waits for its job; the deletion of a held-out row does not."""
+    correction = make.correct(
+        tenant, dataset, *(Correction(id, features={"age": 77}) for id in ("s0", "s19"))
+    )
+    assert list(pending(correction, dataset).rows_of("age")) == [0, 19]
+    deletion = make.delete(tenant, dataset, "s19")
+    make.withdraw(deletion)
+    assert make.state(Request, deletion) == "fulfilled"
+    assert list(pending(correction, dataset).rows_of("age")) == [0]
+    make.work_off()
+    assert make.state(Request, correction) == "fulfilled"
+    with make.rows_of(dataset) as store:
+        assert store.cells("age", store.find(["s0"])) == [77]
+
+
+def test_a_value_corrected_again_is_not_kept_for_the_earlier_request(
+    tenant: str, dataset: str, version: str
+) -> None:
+    earlier = make.correct(
+        tenant, dataset, *(Correction(id, features={"age": 77}) for id in ("s0", "s19"))
+    )
+    later = make.correct(tenant, dataset, Correction("s19", features={"age": 78}))
+    make.withdraw(later)
+    assert make.state(Request, later) == "fulfilled"
+    [old, new] = pending(earlier, dataset).layers["age"]
+    assert (old.rows.tolist(), old.values) == ([0], (77,))  # type: ignore[union-attr]
+    assert (new.rows.tolist(), new.values) == ([19], (78,))  # type: ignore[union-attr]

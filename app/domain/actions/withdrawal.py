@@ -183,6 +183,7 @@ def _record_rows(tx: Session, request: Request, job: Job) -> None:
         if request.kind == "deletion":
             with opened(revision) as store:
                 revision.erased_rows = store.erased_rows
+            _forget_cells(tx, record)
         else:
             _keep_above_earlier(tx, request, record)
         verb = "erased" if request.kind == "deletion" else "corrected"
@@ -212,13 +213,26 @@ def _record_rows(tx: Session, request: Request, job: Job) -> None:
 def _keep_above_earlier(tx: Session, request: Request, record: RequestRows) -> None:
     """Lay the cells just written over those of earlier corrections still to be written.
 
-    Otherwise an earlier correction that is finished later would bring its cells back.
+    Otherwise an earlier correction that is finished later would bring its cells back. What it
+    would have written is an old value now, and not kept.
     """
     cells = corrections_of(record)
     for other in records(tx, record.dataset_id, record.revision, "correction"):
         if other.request_id == request.id:
             break
-        reseal(other, corrections_of(other).merged(cells))
+        earlier = corrections_of(other)
+        for column in cells.columns:
+            earlier = earlier.without(cells.rows_of(column), [column])
+        reseal(other, earlier.merged(cells))
+
+
+def _forget_cells(tx: Session, record: RequestRows) -> None:
+    """Take what corrections were still to write into the rows just erased out of their records."""
+    erased = rows_of(record)
+    for other in records(tx, record.dataset_id, record.revision, "correction"):
+        cells = corrections_of(other)
+        if cells:
+            reseal(other, cells.without(erased))
 
 
 def _finish(tx: Session, request: Request, job: Job) -> None:
