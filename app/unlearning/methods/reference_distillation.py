@@ -9,8 +9,8 @@ gradient. Reference and targets also say how far the result is from where it sho
 judgement J, above 1 the result would not pass if the reference is right, and is refused.
 
 Evidence of behaviour, not a proof of deletion: the layers before the head stay as they are.
-Distilling a teacher that never saw the data follows Chundawat et al. (AAAI 2023); the calibrated,
-sparse form is our own.
+Chundawat et al. (AAAI 2023) distil a teacher that knows nothing at all into the deleted rows; a
+teacher that knows everything but them, its calibration and the sparse form are our own.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ReferenceDistillation(Method):
     """
 
     title: ClassVar[str] = "Distillation of a reference that never saw the rows"
-    reference: ClassVar[str] = "Ours; a teacher without the data as in Chundawat et al., AAAI 2023"
+    reference: ClassVar[str] = "Ours; teachers that lack the rows: Chundawat et al., AAAI 2023"
     kinds: ClassVar[tuple[RequestKind, ...]] = ("deletion",)
     needs: ClassVar[tuple[Need, ...]] = ("retained_rows", "holdout_rows")
 
