@@ -21,7 +21,7 @@ from app.client import ClientError
 
 THREADS = 1
 """Of torch, in the worker and here: retraining and unlearning are compared."""
-WIDTH = 132
+WIDTH = 140
 """Columns of a table that goes to a file."""
 LEAST_RESTORED = 0.90
 MOST_CHANGED = 0.05
