@@ -10,6 +10,7 @@ them. Times are seconds of the processor on one thread, as a share of retraining
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,6 +72,8 @@ class Line:
     time: list[float] = field(default_factory=list)
     judged: list[float] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
+    behaved: list[bool] = field(default_factory=list)
+    missed: Counter[str] = field(default_factory=Counter)
 
 
 def timed(compute: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
@@ -102,6 +105,9 @@ def run_methods(
         line.changed.append(changed)
         line.time.append(share)
         line.verdicts.append(gap.verdict(found, changed, share))
+        missed = gap.missed(found, changed, share)
+        line.missed.update(missed)
+        line.behaved.append(not set(missed) - {"share", "time"})
         judged = update.diagnostics.get("judgement")
         if isinstance(judged, float):
             line.judged.append(judged)
@@ -144,7 +150,7 @@ def study_deletion(
     table.add_column("", no_wrap=True)
     for head in ("forget acc.", "loss", "closed acc./loss", "AUC", "held-out"):
         table.add_column(head, justify="right", no_wrap=True)
-    for head in ("changed", "time", "J", "pass"):
+    for head in ("changed", "time", "J", "pass", "missed"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_row("untouched", *cells(average(untouched), ""))
     for name, line in lines.items():
@@ -178,15 +184,16 @@ def line_cells(line: Line) -> list[str]:
         f"{mean(line.time):.1%}",
         " ".join(f"{judged:.1f}" for judged in line.judged),
         note,
+        ", ".join(f"{name} {count}" for name, count in sorted(line.missed.items())),
     ]
 
 
 def alarms(lines: dict[str, Line]) -> str:
-    """How the method's own judgement compares with the verdicts, over all its runs."""
+    """How the method's own judgement compares with what its runs do, costs left out."""
     pairs = [
-        (judged > 1, verdict == "miss")
+        (judged > 1, not behaved)
         for line in lines.values()
-        for judged, verdict in zip(line.judged, line.verdicts, strict=False)
+        for judged, verdict, behaved in zip(line.judged, line.verdicts, line.behaved, strict=False)
         if verdict != "inconclusive"
     ]
     missed = sum(is_miss for _, is_miss in pairs)

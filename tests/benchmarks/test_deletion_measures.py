@@ -32,7 +32,8 @@ def test_a_run_passes_only_if_everything_does() -> None:
         replace(GOOD, held_out=0.88),
     ):
         assert GAP.verdict(bad, 0.1, 0.1) == "miss"
-    assert GAP.verdict(GOOD, 0.11, 0.1) == "miss"
+    assert GAP.missed(GOOD, 0.11, 0.11) == ("share", "time")
+    assert GAP.missed(replace(GOOD, auc=0.6, loss=0.0), 0.1, 0.1) == ("loss", "AUC")
     assert GAP.verdict(GOOD, 0.1, 0.11) == "miss"
 
 

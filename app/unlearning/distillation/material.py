@@ -123,8 +123,10 @@ class _Seer:
 
 
 def joined(rows: Rows) -> TensorRows:
-    """All rows in one tensor."""
+    """All rows in one tensor; not copied where they are already."""
     parts: list[Batch] = list(rows.batches(_FULL_BATCH))
+    if len(parts) == 1:
+        return TensorRows(parts[0].inputs, parts[0].targets, parts[0].weights)
     weights = None
     if any(part.weights is not None for part in parts):
         weights = torch.cat([
