@@ -121,7 +121,7 @@ def _publish(job: Job, view: View, problem: Problem, result: Result, account: Ac
             digest=saved.digest,
             size=saved.size,
             parameters=problem.parameter_count,
-            baseline=baseline_of(result.verification),
+            baseline=baseline_of(result.verification, problem, result.network),
             report={**result.report, "cost": cost},
             method=result.update.method,
             method_parameters=dict(result.update.parameters),

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from app.unlearning.problem import Problem
 from app.unlearning.update import Update, changed_scalars
+from app.unlearning.verification.evaluation import baseline
 from workers.account import Account
 from workers.loading import Loaded
 from workers.verifying import Verification
@@ -74,8 +76,12 @@ def report_of(
     return finite
 
 
-def baseline_of(verification: Verification) -> dict[str, Any]:
-    """Return the new version's baseline out of what was measured."""
+def baseline_of(verification: Verification, problem: Problem, result: nn.Module) -> dict[str, Any]:
+    """Return the new version's baseline out of what was measured.
+
+    Where every training row was corrected and none is retained, the corrected ones are what the
+    new version is trained on.
+    """
     halves = {"training": "retain", "holdout": "holdout"}
     figures: dict[str, Any] = {}
     for half, name in halves.items():
@@ -84,6 +90,8 @@ def baseline_of(verification: Verification) -> dict[str, Any]:
             for quantity in ("loss", "accuracy")
             if (value := verification.figure(f"{name}_{quantity}")) is not None
         }
+        if not found and half == "training" and len(problem.replacement):
+            found = baseline(result, problem.objective, problem.replacement)
         if found:
             figures[half] = found
     return figures

@@ -14,6 +14,7 @@ from app.unlearning.problem import Problem
 from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.verification import RowSets
+from app.unlearning.verification.evaluation import baseline
 from workers.account import Account
 from workers.loading import Loaded
 from workers.reporting import baseline_of, only_finite, report_of
@@ -155,7 +156,23 @@ def test_report_counts_bits_rows_and_says_what_became_of_the_statistics() -> Non
     assert report["cost"]["rows_read"] == 12 + 60 + 40
     assert report["cost"]["parameters_total"] == sum(p.numel() for p in old.values())
     assert "60 retained and corrected rows" in report["batch_norm"]
-    assert baseline_of(found).keys() == {"training", "holdout"}
+    assert baseline_of(found, problem, result).keys() == {"training", "holdout"}
+
+
+def test_baseline_is_of_the_corrected_rows_where_none_is_retained() -> None:
+    problem = problem_of(
+        kind="feature_correction",
+        replacement=some_rows(12, 7),
+        retained=empty(),
+        retained_total=0,
+        full_retained=empty,
+    )
+    update = make_method("fine_tune", {"epochs": 1}).unlearn(problem)
+    result, _ = network_of(problem, update)
+    found = verify(loaded(problem), update, result, policy(), account())
+    figures = baseline_of(found, problem, result)
+    assert list(figures) == ["training", "holdout"]
+    assert figures["training"] == baseline(result, problem.objective, problem.replacement)
 
 
 def test_report_holds_no_number_that_json_lacks() -> None:
