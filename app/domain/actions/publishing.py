@@ -106,9 +106,10 @@ def publish(tx: Session, job_id: str, fence: int, outcome: Outcome) -> Version:
     job.parameters = outcome.method_parameters
     job.phase = "publishing"
     store_report(tx, job, old.id, new.id, outcome.report, outcome.method)
-    enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=new.id)
     succeed(tx, job, WORKER, result_version_id=new.id, digest=outcome.digest)
     _settle_all(tx, [*served, *covered])
+    # Rung for last: destroying what was asked to be destroyed does not wait for it.
+    enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=new.id)
     return new
 
 
