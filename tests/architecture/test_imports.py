@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Libraries that come with a declared one, whose interface speaks in their terms.
 WITH = {
     "anyio": "fastapi",
+    "backpack": "backpack-for-pytorch",
     "botocore": "boto3",
     "click": "typer",
     "kombu": "celery",
@@ -121,7 +122,8 @@ def test_every_import_is_a_declared_dependency(folder: str) -> None:
     for path, name in imported_by(folder):
         if name in sys.stdlib_module_names or name in OURS:
             continue
-        owners = {distribution(owner) for owner in providers.get(WITH.get(name, name), [name])}
+        provider = WITH.get(name, name)
+        owners = {distribution(owner) for owner in providers.get(provider, [provider])}
         assert owners & known, f"{path.relative_to(ROOT)} imports {name}"
 
 
