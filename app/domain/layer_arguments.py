@@ -127,4 +127,4 @@ def _check_rule(rule: list[str], values: dict[str, Any], pointer: str) -> None:
         if values["padding"] == "same" and any(s != 1 for s in strides):
             raise InvalidArchitecture(f"{pointer}/padding", "same padding needs a stride of 1")
     else:
-        raise NotImplementedError(kind)
+        raise LookupError(f"the table of layers names no such rule: {kind}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from app.infra.rows import Overlay, RowStore
 from app.infra.rows.input_kinds import BagOfWordsInputs
+from workers.inputs.base import Encoder
 
 _TOKEN = re.compile(r"[a-z0-9']+")
 
@@ -26,24 +27,8 @@ def tokens(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class BagOfWordsEncoder:
-    """Counts, or presence, of the words of a vocabulary; a null text has none.
-
-    Attributes:
-        spec: The declaration.
-    """
-
-    spec: BagOfWordsInputs
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that are read."""
-        return self.spec.column_names
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The size of the vocabulary."""
-        return self.spec.sample_shape
+class BagOfWordsEncoder(Encoder[BagOfWordsInputs]):
+    """Counts, or presence, of the words of a vocabulary; a null text has none."""
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -1,65 +1,26 @@
 """Choosing the encoder of a version."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
-from app.infra.rows import ColumnSpec, Overlay, RowStore, check_inputs
+from app.infra.rows import ColumnSpec, check_inputs
 from app.infra.rows.input_kinds import (
     BagOfWordsInputs,
     ImageInputs,
+    InputSpec,
     TableInputs,
     VectorInputs,
 )
 from workers.inputs.bag_of_words import BagOfWordsEncoder
+from workers.inputs.base import Encoder
 from workers.inputs.image import ImageEncoder
 from workers.inputs.table import TableEncoder
 from workers.inputs.vector import VectorEncoder
 
 
-class Encoder(Protocol):
-    """Makes inputs from raw cells.
-
-    A column that is corrected is corrected before it is encoded, never after.
-    """
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that are read."""
-        ...
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of the inputs of one row."""
-        ...
-
-    def encode(
-        self,
-        store: RowStore,
-        rows: NDArray[np.int64],
-        overlay: Overlay | None = None,
-        device: str = "cpu",
-    ) -> Tensor:
-        """Encode some rows.
-
-        Args:
-            store: The rows' store.
-            rows: Row numbers, ``(n,)``.
-            overlay: Corrections that count instead of stored cells.
-            device: Where the tensor is to be.
-
-        Returns:
-            ``(n, *sample_shape)``, float32 unless the declaration says otherwise.
-        """
-        ...
-
-
 def make_encoder(
     declaration: Mapping[str, Any], columns: Mapping[str, ColumnSpec] | None = None
-) -> Encoder:
+) -> Encoder[InputSpec]:
     """Return the encoder that a version's ``inputs`` object declares.
 
     Args:

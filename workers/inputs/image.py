@@ -9,30 +9,16 @@ from torch import Tensor
 
 from app.infra.rows import Overlay, RowStore
 from app.infra.rows.input_kinds import ImageInputs
+from workers.inputs.base import Encoder
 from workers.inputs.numbers import to_device
 
 
 @dataclass(frozen=True)
-class ImageEncoder:
+class ImageEncoder(Encoder[ImageInputs]):
     """``(x * scale - mean) / std`` in float32.
 
     A null image is all zeros after encoding: the mean image, not a black one.
-
-    Attributes:
-        spec: The declaration.
     """
-
-    spec: ImageInputs
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that are read."""
-        return self.spec.column_names
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Channels, height, width."""
-        return self.spec.sample_shape
 
     def encode(
         self,

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.infra.rows import Overlay, RowStore
+from app.infra.rows.input_kinds import InputSpec
 from app.unlearning.rows import Batch
-from workers.inputs.encoder import Encoder
+from workers.inputs.base import Encoder
 from workers.inputs.targets import read_targets
 
 
@@ -31,7 +32,7 @@ class StoreRows:
 
     store: RowStore
     rows: NDArray[np.int64]
-    encoder: Encoder
+    encoder: Encoder[InputSpec]
     label_column: str
     objective_name: str
     overlay: Overlay | None = None

@@ -12,29 +12,15 @@ from app.infra.rows import Overlay, RowStore
 from app.infra.rows.column import Values
 from app.infra.rows.columns import ColumnSpec
 from app.infra.rows.input_kinds import OneHot, Standard, TableInputs
+from workers.inputs.base import Encoder
 
 
 @dataclass(frozen=True)
-class TableEncoder:
+class TableEncoder(Encoder[TableInputs]):
     """Encoded columns, concatenated in the order of the declaration.
 
     A null number counts as the mean, hence as 0; a null or unknown category as none.
-
-    Attributes:
-        spec: The declaration.
     """
-
-    spec: TableInputs
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that are read."""
-        return self.spec.column_names
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The width of all columns together."""
-        return self.spec.sample_shape
 
     def encode(
         self,

@@ -9,28 +9,13 @@ from torch import Tensor
 
 from app.infra.rows import Overlay, RowStore
 from app.infra.rows.input_kinds import VectorInputs
+from workers.inputs.base import Encoder
 from workers.inputs.numbers import to_device
 
 
 @dataclass(frozen=True)
-class VectorEncoder:
-    """The numbers of a list; a null list is all zeros.
-
-    Attributes:
-        spec: The declaration.
-    """
-
-    spec: VectorInputs
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that are read."""
-        return self.spec.column_names
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The length of the list."""
-        return self.spec.sample_shape
+class VectorEncoder(Encoder[VectorInputs]):
+    """The numbers of a list; a null list is all zeros."""
 
     def encode(
         self,

@@ -114,7 +114,7 @@ def _check_rule(
         if value("padding") == "same" and any(s != 1 for s in _spread(stride)):
             raise ArchitectureError(f"{pointer}/padding", "same padding needs a stride of 1")
     else:
-        raise NotImplementedError(kind)
+        raise LookupError(f"the table of layers names no such rule: {kind}")
 
 
 def _spread(value: int | list[int]) -> list[int]:
