@@ -67,6 +67,7 @@ def test_no_secret_has_a_value_or_a_default() -> None:
         "LETHE_DATABASE_URL",
         "LETHE_BROKER_URL",
         "LETHE_SECRET_KEY",
+        "LETHE_SIGNING_KEYS",
         "LETHE_BOOTSTRAP_KEY",
         "AWS_SECRET_ACCESS_KEY",
     }
