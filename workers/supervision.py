@@ -1,8 +1,9 @@
-"""The dispatcher and the sweeper: ``python -m workers.supervision``.
+"""The dispatcher, the sweeper and the sealer: ``python -m workers.supervision``.
 
 The dispatcher rings for jobs that became due, again and again until somebody has taken them. The
 sweeper takes jobs back from workers that died, watches deadlines and clears away what crashes left
-behind. Both need only the database; while the broker is down they go on trying. Any number of such
+behind. The sealer gives audit entries their places in the log, signs it and issues certificates.
+All need only the database; while the broker is down they go on trying. Any number of such
 processes may run.
 """
 
@@ -17,7 +18,7 @@ from types import FrameType
 
 import structlog
 
-from app.domain.actions import importing, upkeep
+from app.domain.actions import certifying, importing, sealing, upkeep
 from app.infra import db, logging, pulse
 from app.infra.settings import Settings, settings
 from app.infra.storage import open_store
@@ -120,6 +121,33 @@ class Sweeper:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+@dataclass
+class Sealer:
+    """Seals what was committed, signs the log, issues the certificates that are due."""
+
+    def tick(self) -> None:
+        """Do whatever is due."""
+        self._seal()
+        with db.reading() as tx:
+            due = certifying.due(tx)
+        for request_id in due:
+            with db.writing() as tx:
+                certifying.issue(tx, request_id)
+        if due:
+            self._seal()
+
+    def _seal(self) -> None:
+        with db.reading() as tx:
+            if not sealing.is_behind(tx):
+                return
+        sealed = sealing.MOST_ENTRIES
+        while sealed == sealing.MOST_ENTRIES:
+            with db.writing() as tx:
+                sealed = sealing.seal(tx)
+        with db.writing() as tx:
+            sealing.sign(tx)
+
+
 def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> None:
     """Call ``tick`` until ``stop``; when it fails, go on after a pause that grows.
 
@@ -141,7 +169,7 @@ def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> Non
 
 
 def main() -> None:
-    """Run dispatcher and sweeper until SIGINT or SIGTERM."""
+    """Run dispatcher, sweeper and sealer until SIGINT or SIGTERM."""
     config = settings()
     logging.configure()
     stop = threading.Event()
@@ -155,6 +183,7 @@ def main() -> None:
     loops = [
         threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
+        threading.Thread(target=repeat, args=(Sealer().tick, config.sweep_seconds, stop)),
     ]
     for loop in loops:
         loop.start()
