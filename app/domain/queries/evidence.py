@@ -31,7 +31,6 @@ from app.ledger.merkle import (
 )
 from app.ledger.proofs import LogProof
 
-NOT_ISSUED = "certificate-not-issued"
 MOST_CONSISTENCY_PROOFS = 64
 ABOUT = """\
 This archive is evidence about one request: a signed certificate, the entries of the log that it
@@ -63,7 +62,7 @@ def issued(tx: Session, request: Request) -> list[IssuedCertificate]:
     )
     found = list(tx.scalars(query))
     if not found:
-        raise NotFound("The certificate is not issued yet", code=NOT_ISSUED)
+        raise NotFound("The certificate is not issued yet", code="certificate-not-issued")
     return found
 
 
