@@ -132,7 +132,9 @@ class Sealer:
             due = certifying.due(tx)
         for request_id in due:
             with db.writing() as tx:
-                certifying.issue(tx, request_id)
+                issued = certifying.issue(tx, request_id)
+            if issued is None:
+                log.warning("certificate.not-issued", request_id=request_id)
         if due:
             self._seal()
 

@@ -51,8 +51,7 @@ def inspect(tx: Session, faults: list[Fault]) -> Found:
     """Read the whole log.
 
     Args:
-        tx: The transaction; what is sealed while it reads may be reported as a fault where the
-            database shows it later commits.
+        tx: A transaction that sees one state of the database from its beginning to its end.
         faults: Gets what is wrong.
 
     Returns:

@@ -64,7 +64,8 @@ def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
         certificate = build(tx, request, ring.origin)
         payload = bytes(certificate.statement())
         verify_soundness(Certificate.parse(payload))
-    except LedgerError as error:
+    except (LedgerError, LookupError, TypeError, ValueError) as error:
+        # Whatever is odd about one request must not keep the others waiting.
         waiting.failure = type(error).__name__
         return None
     signer = ring.signer(moment(certificate.issued_at))
