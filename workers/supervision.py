@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_SECONDS = 5.0
 CHORES_SECONDS = 3600.0
+SEAL_SECONDS = 1.0
+"""Entries are sealed in batches: each one is a commit that writers on SQLite wait for."""
+BATCHES_TO_SIGN = 10
 TRUNCATE_SECONDS = 60.0
 """How long erased bytes stay in the write-ahead log if the worker that erased them was killed."""
 ABANDONED = timedelta(days=1)
@@ -142,12 +145,24 @@ class Sealer:
         with db.reading() as tx:
             if not sealing.is_behind(tx):
                 return
-        sealed = sealing.MOST_ENTRIES
-        while sealed == sealing.MOST_ENTRIES:
+        # Under a load that never ends, too, what is sealed has to be signed.
+        for _ in range(BATCHES_TO_SIGN):
+            if not self._seal_batch():
+                break
+        with db.reading() as tx:
+            note = sealing.prepare_checkpoint(tx)
+        if note is not None:
             with db.writing() as tx:
-                sealed = sealing.seal(tx)
-        with db.writing() as tx:
-            sealing.sign(tx)
+                sealing.publish_checkpoint(tx, note)
+
+    def _seal_batch(self) -> bool:
+        """Seal some entries, holding SQLite's one writer as shortly as can be."""
+        with db.reading() as tx:
+            batch = sealing.prepare(tx)
+        if batch is not None:
+            with db.writing() as tx:
+                sealing.place(tx, batch)
+        return batch is not None
 
 
 def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> None:
@@ -185,7 +200,7 @@ def main() -> None:
     loops = [
         threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
-        threading.Thread(target=repeat, args=(Sealer().tick, config.sweep_seconds, stop)),
+        threading.Thread(target=repeat, args=(Sealer().tick, SEAL_SECONDS, stop)),
     ]
     for loop in loops:
         loop.start()

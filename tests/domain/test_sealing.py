@@ -160,7 +160,7 @@ def test_another_tree_of_the_same_size_is_refused(sqlite_home: Path) -> None:
     shutil.copy(sqlite_home / "backup", sqlite_home / "lethe.db")
     append(3)
     with writing() as tx, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealing, "_require_continued", lambda _tx, _size: None)
+        patch.setattr(sealing, "_continued_size", tree.size_of)
         sealing.seal(tx)
     with pytest.raises(OtherRoot):
         seal()

@@ -143,29 +143,41 @@ class TestKeeper:
         return keeper
 
     def test_before_the_first_anything_goes(self, tmp_path: Path) -> None:
-        Keeper(tmp_path / "none").require_continued("log", 3, ROOTS.__getitem__)
+        keeper = Keeper(tmp_path / "none")
+        keeper.require_continued(keeper.kept(), "log", 3, ROOTS.__getitem__)
 
     @pytest.mark.parametrize("size", [5, 6, 8])
     def test_the_same_and_larger_trees_go_on(self, tmp_path: Path, size: int) -> None:
-        self.kept(tmp_path, 5).require_continued("log", size, ROOTS.__getitem__)
+        kept = self.kept(tmp_path, 5).kept()
+        Keeper.require_continued(kept, "log", size, ROOTS.__getitem__)
 
     def test_what_does_not_continue_is_refused_by_name(self, tmp_path: Path) -> None:
-        keeper = self.kept(tmp_path, 5)
+        kept = self.kept(tmp_path, 5).kept()
         with pytest.raises(SmallerTree):
-            keeper.require_continued("log", 4, ROOTS.__getitem__)
+            Keeper.require_continued(kept, "log", 4, ROOTS.__getitem__)
         with pytest.raises(OtherRoot):
-            keeper.require_continued("log", 5, lambda _size: bytes(32))
+            Keeper.require_continued(kept, "log", 5, lambda _size: bytes(32))
         with pytest.raises(OtherRoot):
-            keeper.require_continued("log", 8, lambda _size: bytes(32))
+            Keeper.require_continued(kept, "log", 8, lambda _size: bytes(32))
         with pytest.raises(OtherOrigin):
-            keeper.require_continued("other", 5, ROOTS.__getitem__)
+            Keeper.require_continued(kept, "other", 5, ROOTS.__getitem__)
 
     def test_the_newest_takes_the_place_of_the_one_before(self, tmp_path: Path) -> None:
         self.kept(tmp_path, 3)
         found = self.kept(tmp_path, 4).kept()
         assert found is not None
         assert found.size == 4
-        assert [path.name for path in tmp_path.iterdir()] == ["log.checkpoint"]
+        assert [path.name for path in tmp_path.glob("[!.]*")] == ["log.checkpoint"]
+        assert not list(tmp_path.glob("*.partial"))
+
+    def test_it_never_goes_back(self, tmp_path: Path) -> None:
+        keeper = self.kept(tmp_path, 5)
+        signer = Signer("log", Ed25519PrivateKey.generate())
+        assert not keeper.keep(signer.sign_checkpoint(Checkpoint("log", 4, ROOTS[4])))
+        with pytest.raises(OtherRoot):
+            keeper.keep(signer.sign_checkpoint(Checkpoint("log", 5, ROOTS[4])))
+        assert keeper.keep(signer.sign_checkpoint(Checkpoint("log", 5, ROOTS[5])))
+        assert keeper.kept() == Checkpoint("log", 5, ROOTS[5])
 
 
 def encode_keys(document: dict[str, list[dict[str, str | None]]]) -> bytes:

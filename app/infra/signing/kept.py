@@ -6,6 +6,7 @@ there would be a fork. The keeper remembers, and what does not continue is not s
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from app.ledger.notes import Note
 
 @dataclass(frozen=True)
 class Keeper:
-    """A file with one checkpoint. Whoever calls it holds the lock of the log.
+    """A file with one checkpoint; several processes may keep theirs at once.
 
     Attributes:
         path: Where it is: on a disk that is not restored together with the database.
@@ -33,10 +34,14 @@ class Keeper:
             return None
         return Checkpoint.parse(Note.parse(self.path.read_bytes()).text)
 
-    def require_continued(self, origin: str, size: int, root_at: Callable[[int], bytes]) -> None:
+    @staticmethod
+    def require_continued(
+        kept: Checkpoint | None, origin: str, size: int, root_at: Callable[[int], bytes]
+    ) -> None:
         """Check that a tree continues what was signed.
 
         Args:
+            kept: What was kept, read before the tree was.
             origin: Of the log.
             size: How many leaves the tree has.
             root_at: Returns the root of the first leaves, of any number up to ``size``.
@@ -46,7 +51,6 @@ class Keeper:
             SmallerTree: More leaves were signed.
             OtherRoot: Other leaves were.
         """
-        kept = self.kept()
         if kept is None:
             return
         if kept.origin != origin:
@@ -56,9 +60,31 @@ class Keeper:
         if root_at(kept.size) != kept.root:
             raise OtherRoot(f"the first {kept.size} leaves are not those that were signed")
 
-    def keep(self, note: Note) -> None:
-        """Remember a checkpoint durably, before anybody else is shown it."""
+    def keep(self, note: Note) -> bool:
+        """Remember a checkpoint durably, before anybody else is shown it.
+
+        Args:
+            note: It continues what ``kept`` returned before it was made.
+
+        Returns:
+            False if another process has kept a larger one meanwhile; this one is not needed.
+
+        Raises:
+            OtherRoot: Another tree of the same size was kept.
+        """
+        checkpoint = Checkpoint.parse(note.text)
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.with_name(f".{self.path.name}.lock").open("wb") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            kept = self.kept()
+            if kept is not None and kept.size > checkpoint.size:
+                return False
+            if kept is not None and kept.size == checkpoint.size and kept != checkpoint:
+                raise OtherRoot(f"another tree of {kept.size} leaves was signed")
+            self._write(note)
+        return True
+
+    def _write(self, note: Note) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
         with partial.open("wb") as file:
             file.write(bytes(note))
