@@ -9,6 +9,7 @@ held to the same bar.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,8 +85,9 @@ def rows_file(path: Path, rows: int, width: int) -> Path:
 
 
 def layers_of(megabytes: int) -> list[dict[str, Any]]:
-    """Describe a dense network of about so many MB; each hidden layer has 64 of them."""
-    sizes = [INPUTS, *[SIDE] * max(2, round(megabytes * MEGABYTE / (4 * SIDE**2))), CLASSES]
+    """Describe a dense network of at least so many MB; each square layer has 64 of them."""
+    squares = max(1, math.ceil(megabytes * MEGABYTE / (4 * SIDE**2)))
+    sizes = [INPUTS, *[SIDE] * (squares + 1), CLASSES]
     layers: list[dict[str, Any]] = [{"type": "flatten"}]
     for incoming, outgoing in pairwise(sizes):
         layers += [
@@ -154,8 +156,12 @@ def upload_network(client: Lethe, version: Document, file: Path) -> None:
         raise RuntimeError("the curvature could not be computed")
 
 
-def send_zeros(client: Lethe, version: Document, file: Path) -> list[str]:
-    """Send zeros as weights and as content; return the codes of the refusals."""
+def send_zeros(client: Lethe, version: Document, file: Path) -> None:
+    """Send zeros as weights and as content.
+
+    Raises:
+        RuntimeError: They were not refused as they should be.
+    """
     codes = []
     try:
         client.upload_weights(version["model_id"], version["id"], file)
@@ -165,7 +171,8 @@ def send_zeros(client: Lethe, version: Document, file: Path) -> list[str]:
     client.upload_content(dataset_id, file)
     client.wait_for_dataset(dataset_id, PATIENCE_SECONDS)
     codes += [revision["error"]["code"] for revision in client.revisions(dataset_id)]
-    return codes
+    if codes != ["unsupported-format", "not-parquet"]:
+        raise RuntimeError(str(codes))
 
 
 def watched(act: Callable[[], object]) -> list[Memory]:

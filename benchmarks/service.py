@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import load_file
 from torch import nn
 
-from app.cli.steps import jobs_of, register_version
+from app.cli.steps import jobs_of, register_version, seconds_of
 from app.cli.temporary import temporary_service
 from app.client import Lethe
 from app.client.connection import Document
@@ -54,9 +54,7 @@ class Bench:
         self.client.download_weights(version["model_id"], result_id, file)
         network.load_state_dict(load_file(file))
         network.eval()
-        reports = [job["report"] for job in jobs if job["report"] is not None]
-        seconds = sum(report["cost"]["seconds"] for report in reports)
-        return {**jobs[-1]["report"], "seconds_in_all": seconds}
+        return {**jobs[-1]["report"], "seconds_in_all": seconds_of(jobs)}
 
 
 @contextmanager

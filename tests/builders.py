@@ -159,8 +159,16 @@ def add_revision(
     return run_import(job_id, content)
 
 
-def run_import(job_id: str, content: Table) -> str:
-    """Import rows for a queued job; return the revision's id."""
+def run_import(job_id: str, content: Table, *, is_destroyed: bool = True) -> str:
+    """Import rows for a queued job and forget their upload; return the revision's id."""
+    revision_id = _imported(job_id, content)
+    if is_destroyed:
+        with writing() as tx:
+            importing.forget_upload(tx, revision_id)
+    return revision_id
+
+
+def _imported(job_id: str, content: Table) -> str:
     fence = claim(job_id)
     with writing() as tx:
         plan = importing.plan_import(tx, job_id, fence)

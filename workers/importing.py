@@ -4,7 +4,6 @@ Whatever the outcome, the upload is destroyed afterwards: the rows live in one p
 they can be erased.
 """
 
-import shutil
 from pathlib import Path
 
 import structlog
@@ -17,6 +16,13 @@ from app.infra.rows import RowStore
 from app.infra.settings import settings
 from app.infra.storage import open_store
 from workers.lease import Lease
+from workers.row_folders import (
+    attempt_folder,
+    remove_attempts,
+    remove_earlier_attempts,
+    remove_store,
+    take_place,
+)
 from workers.sources.errors import ImportRefused
 from workers.sources.parquet import Imported, import_parquet
 
@@ -34,20 +40,20 @@ def _attempt(lease: Lease) -> bool:
     with lease.recording() as tx:
         plan = importing.plan_import(tx, lease.job_id, lease.fence)
     folder = settings().rows_folder / plan.folder
-    # What an attempt that was killed left behind is not known to be whole.
-    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_earlier_attempts(folder, lease.fence)
     try:
-        imported = _import(lease, plan, folder)
+        imported = _import(lease, plan, attempt_folder(folder, lease.fence))
     except ImportRefused as refusal:
         error = failure(refusal.code, refusal.detail, **refusal.counts)
         with lease.recording() as tx:
             importing.refuse_import(tx, lease.job_id, lease.fence, error)
+        remove_store(folder)
         log.info("revision.refused", revision_id=plan.revision_id, code=refusal.code)
     else:
         if not _complete(lease, plan, folder, imported):
-            shutil.rmtree(folder)
             return False
+        remove_attempts(folder)
         log.info("revision.ready", revision_id=plan.revision_id, rows=imported.rows)
     _destroy_upload(plan)
     return True
@@ -65,7 +71,7 @@ def _import(lease: Lease, plan: ImportPlan, folder: Path) -> Imported:
 
 
 def _complete(lease: Lease, plan: ImportPlan, folder: Path, imported: Imported) -> bool:
-    with RowStore.open(folder) as store:
+    with RowStore.open(attempt_folder(folder, lease.fence)) as store:
         columns = [spec.to_json() for spec in store.columns.values()]
     with lease.recording() as tx:
         is_kept: bool = importing.complete_import(
@@ -79,6 +85,9 @@ def _complete(lease: Lease, plan: ImportPlan, folder: Path, imported: Imported) 
             corrected=imported.corrected,
             watermark=plan.watermark,
         )
+        if is_kept:
+            # Inside the transaction, where no other worker can have the job.
+            take_place(folder, lease.fence)
     return is_kept
 
 

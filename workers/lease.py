@@ -94,6 +94,17 @@ class Lease:
         if self._pulse is Pulse.CANCEL:
             raise Stopped
 
+    def confirm(self) -> None:
+        """Ask the database now; for what cannot be undone, a beat of some seconds ago is too old.
+
+        Raises:
+            FenceLost: Another worker has the job.
+            Stopped: The job is to be cancelled.
+        """
+        with db.writing() as tx:
+            self._hear(running.heartbeat(tx, self.job_id, self.fence))
+        self.check()
+
     def report(self, phase: str, fraction: float) -> None:
         """Tell how far the job is, at most a few times a second; ``check`` on the way.
 

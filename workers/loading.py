@@ -39,10 +39,17 @@ HOLDOUT_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Loaded:
-    """A problem, and the rows its result is measured on."""
+    """A problem, and the rows its result is measured on.
+
+    Attributes:
+        problem: The problem.
+        sets: The rows to measure on.
+        only_measured: Retained rows to measure on that are not at hand for the method.
+    """
 
     problem: Problem
     sets: RowSets
+    only_measured: int = 0
 
 
 def load(
@@ -56,7 +63,8 @@ def load(
 
     Retained rows are a uniform sample of at most ``retained_rows``; a convex model gets all of
     them unless the policy sets a bound. Retained rows carry the corrections of every accepted
-    request, affected rows the values the version was trained on.
+    request, affected rows the values the version was trained on. A method fits the retained rows it
+    has at hand; where these are not all, its result is measured on a second sample of them.
 
     Args:
         view: What the job works on.
@@ -83,11 +91,15 @@ def load(
     def every_retained_row() -> Rows:
         return in_memory(reader.rows(numbers, own.edited))
 
+    drawn = measured = numbers
     if is_convex(model, objective) and "retained_rows" not in parameters:
-        retained = every_retained_row()
+        retained = seen = every_retained_row()
     else:
         drawn = sample(numbers, retained_rows(parameters), seed)
-        retained = in_memory(reader.rows(drawn, own.edited))
+        retained = seen = in_memory(reader.rows(drawn, own.edited))
+    if len(drawn) < len(numbers):
+        measured = sample(numbers, len(drawn), seed_of(f"{job_id}/measured"))
+        seen = in_memory(reader.rows(measured, own.edited))
     held_out = sample(holdout_numbers(reader.store, own), HOLDOUT_ROWS, seed)
     holdout = in_memory(reader.rows(held_out, own.edited))
     # Rows of an ancestor's dataset are read through this version's own inputs.
@@ -110,7 +122,11 @@ def load(
         progress=progress,
     )
     deleted, relabelled = _deleted(readers, forget), _relabelled(readers)
-    return Loaded(problem, RowSets(forget, retained, holdout, deleted, relabelled))
+    return Loaded(
+        problem,
+        RowSets(forget, seen, holdout, deleted, relabelled),
+        only_measured=len(np.setdiff1d(measured, drawn, assume_unique=True)),
+    )
 
 
 def stored_curvature(version: Version, device: torch.device) -> StoredCurvature | None:

@@ -91,9 +91,9 @@ def _unlearn(job: Job, view: View, loaded: Loaded, account: Account) -> Result:
         pause_at("mid-update")
         network, statistics_rows = network_of(problem, update)
     with account.phase("verifying"):
-        measured = Loaded(watched(problem, account.lease), loaded.sets)
+        measured = replace(loaded, problem=watched(problem, account.lease))
         verification = verify(measured, update, network, job.policy or {}, account)
-    report = report_of(problem, update, network, verification, account, statistics_rows)
+    report = report_of(measured, update, network, verification, account, statistics_rows)
     return Result(network, update, verification, report)
 
 
@@ -121,7 +121,7 @@ def _publish(job: Job, view: View, problem: Problem, result: Result, account: Ac
             digest=saved.digest,
             size=saved.size,
             parameters=problem.parameter_count,
-            baseline=baseline_of(result.verification),
+            baseline=baseline_of(result.verification, problem, result.network),
             report={**result.report, "cost": cost},
             method=result.update.method,
             method_parameters=dict(result.update.parameters),

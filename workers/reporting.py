@@ -8,12 +8,14 @@ from torch import nn
 
 from app.unlearning.problem import Problem
 from app.unlearning.update import Update, changed_scalars
+from app.unlearning.verification.evaluation import baseline
 from workers.account import Account
+from workers.loading import Loaded
 from workers.verifying import Verification
 
 
 def report_of(
-    problem: Problem,
+    loaded: Loaded,
     update: Update,
     result: nn.Module,
     verification: Verification,
@@ -23,7 +25,7 @@ def report_of(
     """Write the report.
 
     Args:
-        problem: The problem.
+        loaded: The problem and the rows its result was measured on.
         update: What the method did.
         result: The network after it.
         verification: What was measured.
@@ -33,6 +35,7 @@ def report_of(
     Returns:
         A JSON document without any id, label or cell.
     """
+    problem = loaded.problem
     device = next((p.device for p in result.parameters()), torch.device("cpu"))
     report: dict[str, Any] = {
         "verdict": verification.judgement.verdict,
@@ -48,7 +51,7 @@ def report_of(
             "phases": dict(account.phases),
             "threads": torch.get_num_threads(),
             "device": device.type,
-            "rows_read": _rows_read(problem, update),
+            "rows_read": _rows_read(loaded, update),
             "parameters_changed": changed_scalars(problem.model, result),
             "parameters_selected": update.selected,
             "parameters_total": problem.parameter_count,
@@ -73,8 +76,12 @@ def report_of(
     return finite
 
 
-def baseline_of(verification: Verification) -> dict[str, Any]:
-    """Return the new version's baseline out of what was measured."""
+def baseline_of(verification: Verification, problem: Problem, result: nn.Module) -> dict[str, Any]:
+    """Return the new version's baseline out of what was measured.
+
+    Where every training row was corrected and none is retained, the corrected ones are what the
+    new version is trained on.
+    """
     halves = {"training": "retain", "holdout": "holdout"}
     figures: dict[str, Any] = {}
     for half, name in halves.items():
@@ -83,6 +90,8 @@ def baseline_of(verification: Verification) -> dict[str, Any]:
             for quantity in ("loss", "accuracy")
             if (value := verification.figure(f"{name}_{quantity}")) is not None
         }
+        if not found and half == "training" and len(problem.replacement):
+            found = baseline(result, problem.objective, problem.replacement)
         if found:
             figures[half] = found
     return figures
@@ -99,7 +108,8 @@ def only_finite(value: Any) -> Any:
     return value
 
 
-def _rows_read(problem: Problem, update: Update) -> int:
+def _rows_read(loaded: Loaded, update: Update) -> int:
     """Count the distinct rows read: by the method, and to measure its result."""
+    problem = loaded.problem
     held_out = 0 if problem.holdout is None else len(problem.holdout)
-    return max(update.rows_read, problem.rows_at_hand) + held_out
+    return max(update.rows_read, problem.rows_at_hand + loaded.only_measured) + held_out

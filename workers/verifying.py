@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
+import torch
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
@@ -14,6 +15,7 @@ from app.unlearning.batch_norm import recompute_statistics
 from app.unlearning.methods import make_method
 from app.unlearning.problem import Problem
 from app.unlearning.rows import concatenate
+from app.unlearning.sampling import uniform_sample
 from app.unlearning.update import Update, apply_update
 from app.unlearning.verification import Judgement, Measurement, judge, measure, observe
 from app.unlearning.verification.shared_layers import without_shared_layers
@@ -53,13 +55,17 @@ def network_of(problem: Problem, update: Update) -> tuple[nn.Module, int]:
     """Return the updated network and how many rows its batch-norm statistics are from.
 
     Running statistics remember the forgotten rows and no gradient moves them, so they are computed
-    again; retraining brings its own.
+    again; retraining brings its own. Beside a sample of the retained rows only a like share of the
+    corrected ones counts: statistics know no weights.
 
     Returns:
         The network, and the number of rows: 0 when there was nothing to compute again.
     """
     result = apply_update(problem.model, update)
-    rows = concatenate(problem.retained, problem.replacement)
+    share = max(1, round(len(problem.replacement) / max(1.0, problem.retained_weight)))
+    generator = torch.Generator().manual_seed(problem.generator_seed)
+    corrected = uniform_sample(problem.replacement, share, generator)
+    rows = concatenate(problem.retained, corrected)
     if update.method == "retrain" or len(rows) < 2:
         return result, 0
     buffers = recompute_statistics(result, rows, seed=problem.generator_seed)

@@ -6,7 +6,6 @@ all of it is done is it recorded.
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from app.infra.settings import settings
 from app.infra.storage import open_store
 from workers.faults import pause_at
 from workers.lease import Lease
+from workers.row_folders import remove_store
 from workers.staging import remove_staging
 
 log = structlog.get_logger(__name__)
@@ -61,15 +61,13 @@ def destroy_rows(plan: Plan, lease: Lease) -> None:
     """Erase rows, write corrected cells over the old ones, remove whole revisions."""
     root = settings().rows_folder
     for erasure in plan.erase:
-        lease.check()
-        with _writable(root / erasure.folder) as rows:
+        with _writable(root / erasure.folder, lease) as rows:
             rows.erase(erasure.rows)
     for rewriting in plan.overwrite:
-        lease.check()
-        with _writable(root / rewriting.folder) as rows:
+        with _writable(root / rewriting.folder, lease) as rows:
             rows.write_overlay(rewriting.overlay)
     for folder in plan.row_folders:
-        _remove_revision(root / folder)
+        remove_store(root / folder)
 
 
 def empty_log(seconds: float = TRUNCATE_SECONDS) -> None:
@@ -86,21 +84,20 @@ def empty_log(seconds: float = TRUNCATE_SECONDS) -> None:
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[RowStore]:
+def _writable(folder: Path, lease: Lease) -> Iterator[RowStore]:
     """Open row files for the only process that writes to them; others wait.
 
-    Two requests on one dataset may be withdrawn by two workers at the same time.
+    Two requests on one dataset may be withdrawn by two workers at the same time. Once it is
+    this one's turn, its job may be another's: then it would write old corrections over new ones.
+
+    Raises:
+        FenceLost: Another worker has the job.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        lease.confirm()
         with RowStore.open(folder, writable=True) as rows:
             yield rows
     finally:
         os.close(handle)
-
-
-def _remove_revision(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for partial in folder.parent.glob(f"{folder.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)

@@ -19,13 +19,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
+from app.api.schemas.failures import TYPE_PREFIX
 from app.domain import errors as domain
 from app.infra.storage import errors as storage
 
 log = structlog.get_logger("lethe.api")
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:lethe:problem:"
 MAX_FIELD_ERRORS = 100
 RETRY_SECONDS = "2"
 SPEAKABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}")

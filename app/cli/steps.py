@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,20 @@ def jobs_of(client: Lethe, request: Document, version_id: str) -> list[Document]
 
 
 def seconds_of(jobs: list[Document]) -> float:
-    """Return what the jobs cost together, those included whose result was not published."""
-    seconds: list[float] = [
-        job["report"]["cost"]["seconds"] for job in jobs if job["report"] is not None
-    ]
-    return sum(seconds)
+    """Return what jobs cost together, those included whose result was not published.
+
+    A job without a report ended before anything was measured: all of its time counts.
+    """
+    return sum((_seconds(job) for job in jobs), 0.0)
+
+
+def _seconds(job: Document) -> float:
+    if job["report"] is not None:
+        return float(job["report"]["cost"]["seconds"])
+    started, finished = (
+        datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at")
+    )
+    return (finished - started).total_seconds()
 
 
 def measured(report: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.domain.catalog import Dataset, Revision
 from app.domain.sealed_rows import in_force, records
 from app.domain.stores import READY, opened
-from app.domain.suppression import Suppression, canonical, digest_of
+from app.domain.suppression import Suppression, as_single, canonical, digest_of, is_old
 from app.infra.rows import Cell, Overlay
 
 Mode = Literal["refuse", "drop"]
@@ -153,8 +153,13 @@ class Guard:
             old = [
                 position
                 for position in positions
-                if self._digest("value", ids[position], column, canonical(cells[position]))
-                in self._values[digests[position]][column]
+                if is_old(
+                    (self._tenant_id, self._dataset_id),
+                    ids[position],
+                    column,
+                    canonical(cells[position]),
+                    self._values[digests[position]][column],
+                )
             ]
             current = self._current([ids[position] for position in old], column)
             for position in old:
@@ -179,10 +184,11 @@ class Guard:
             if cells is None:
                 continue
             wanted = canonical(value)
+            welcome = {wanted, as_single(wanted)}
             others = [
                 position
                 for position, found in enumerate(cells)
-                if not drop[position] and canonical(found) != wanted
+                if not drop[position] and canonical(found) not in welcome
             ]
             current = self._current([ids[position] for position in others], column)
             for position in others:

@@ -5,6 +5,7 @@ UnlearningError
 ├── BadParameters        a hyperparameter is missing, unknown or out of range
 ├── NotConverged         a solve or a training run stopped above its tolerance
 ├── NotApplicable        the method needs something this problem does not have
+├── NotConvincing        a result is too far from what the method itself expects of it
 ├── NonFinite            a tensor holds NaN or infinity
 ├── ArchitectureError    an architecture description cannot be built
 └── WeightsMismatch      weights do not fit the architecture
@@ -77,6 +78,24 @@ class NotApplicable(UnlearningError):
         """Remember what is missing."""
         self.reason = reason
         super().__init__(reason)
+
+
+class NotConvincing(UnlearningError):
+    """A result is too far from what the method itself expects of it.
+
+    Attributes:
+        judgement: The method's own distance, in units of what a result may miss by.
+        limit: The largest distance that is let through.
+    """
+
+    def __init__(self, judgement: float, limit: float) -> None:
+        """Remember how far the result is and what was allowed."""
+        self.judgement = judgement
+        self.limit = limit
+        super().__init__(
+            f"the method judges its own result at {judgement:.2f}, above {limit:.2f}: it does not "
+            "answer the deleted rows as a network would that never saw them"
+        )
 
 
 class NonFinite(UnlearningError):

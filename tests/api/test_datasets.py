@@ -61,6 +61,24 @@ def test_the_answer_to_an_upload_says_where_to_look(http: httpx.Client, client: 
     problem(http.put(f"/v1/datasets/{dataset_id}/content", content=PARQUET), 409, "indexing")
 
 
+def test_the_place_to_look_says_when_it_is_done_and_what_the_problem_is(
+    http: httpx.Client, client: Lethe
+) -> None:
+    dataset_id = client.create_dataset("x", id="id")["id"]
+    place = f"/v1/datasets/{dataset_id}/content"
+    refused = http.get(http.put(place, content=b"no Parquet").headers["location"]).json()
+    assert (refused["state"], refused["done"]) == ("invalid", True)
+    assert refused["error"] == {
+        "type": "urn:lethe:problem:not-parquet",
+        "title": "Not parquet",
+        "status": 422,
+        "detail": "the content is not Parquet",
+        "code": "not-parquet",
+    }
+    pending = http.get(http.put(place, content=PARQUET).headers["location"]).json()
+    assert (pending["state"], pending["done"], pending["error"]) == ("indexing", False, None)
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [

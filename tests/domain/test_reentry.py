@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.catalog import Revision
+from app.domain.catalog import Dataset, Revision
 from app.domain.orders import Correction
+from app.domain.reentry import Guard
 from app.domain.requests import Request
 from app.domain.sealed_rows import corrections_of, rows_of, seal
-from app.domain.suppression import canonical, digest_of
+from app.domain.suppression import canonical, digest_of, is_old, value_digests
+from app.infra.db import writing
 from app.infra.keys import BoxDamaged
 from app.infra.rows import Overlay
 from tests import builders as make
@@ -59,6 +61,22 @@ def test_an_old_value_stays_out_after_the_row_files_are_rewritten(sqlite_home: P
         assert store.cells("x", np.array([0, 1])) == [[9.0, 9.0], [1.0, -1.0]]
 
 
+@pytest.mark.parametrize("back", [[0.1, 0.2], np.array([0.1, 0.2], np.float32).tolist()])
+def test_an_old_value_stays_out_in_a_column_of_another_width(
+    sqlite_home: Path, back: list[float]
+) -> None:
+    tenant = make.make_tenant()
+    content = make.table()
+    content.cells["x"][0] = [0.1, 0.2]
+    dataset = make.make_dataset(tenant, content)
+    make.correct(tenant, dataset, Correction("s0", features={"x": [0.3, 0.4]}))
+    with writing() as tx:
+        guard = Guard(tx, tx.get_one(Dataset, dataset), "refuse")
+    assert guard.inspect(["s0"], [None], {"x": [back]}.__getitem__).offending == {"values": 1}
+    corrected = np.array([0.3, 0.4], np.float32).tolist()
+    assert not guard.inspect(["s0"], [None], {"x": [corrected]}.__getitem__).offending
+
+
 def test_a_sample_comes_back_neither_alone_nor_with_another_person(sqlite_home: Path) -> None:
     tenant = make.make_tenant()
     dataset = make.make_dataset(tenant)
@@ -102,3 +120,26 @@ def test_sealed_rows_open_only_in_their_place(sqlite_home: Path) -> None:
             rows_of(moved)
         with pytest.raises(BoxDamaged):
             corrections_of(moved)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_an_old_value_is_known_in_a_column_of_any_width(number: float) -> None:
+    place, text = ("ten", "ds"), canonical([number])
+    narrow = canonical([single(number)])
+    assert is_old(place, "s", "x", text, value_digests(place, "s", "x", text))
+    assert is_old(place, "s", "x", narrow, value_digests(place, "s", "x", text))
+    assert is_old(place, "s", "x", text, value_digests(place, "s", "x", narrow))
+    assert not is_old(place, "s", "y", text, value_digests(place, "s", "x", text))
+
+
+def test_close_values_are_different_ones(sqlite_home: Path) -> None:
+    place = ("ten", "ds")
+    old = value_digests(place, "s", "x", canonical(1700000000.25))
+    assert not is_old(place, "s", "x", canonical(1700000001.75), old)
+    assert not is_old(place, "s", "x", "1700000001", value_digests(place, "s", "x", "1700000000"))
+
+
+def single(number: float) -> float:
+    """What a column of 32-bit floats holds; whole and huge numbers are told apart anyway."""
+    is_small = abs(number) <= float(np.finfo(np.float32).max)
+    return float(np.float32(number)) if is_small and not number.is_integer() else number

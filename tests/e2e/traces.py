@@ -7,11 +7,10 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from app.domain import tables
-from app.infra.db import Base, make_engine
+from app.domain.tables import metadata
+from app.infra.db import make_engine
 from tests.e2e.service import Impatient, Service, eventually
 
-assert tables
 PATIENCE_SECONDS = 30.0
 OF_PROCESSES = ("logs", "run", "broker")
 """Logs, signs of life, and bells, of which one may be rung again at any time."""
@@ -55,7 +54,7 @@ class Traces:
         with self._engine.connect() as connection:
             rows = {
                 name: connection.scalar(select(func.count()).select_from(table)) or 0
-                for name, table in Base.metadata.tables.items()
+                for name, table in metadata.tables.items()
             }
         return Kept(frozenset(filter(None, map(self._name, self._home.rglob("*")))), rows)
 

@@ -120,6 +120,23 @@ def test_deletion_leaves_the_other_training_rows(home: Path) -> None:
     assert not len(loaded.sets.corrected or ())
 
 
+def test_results_are_measured_on_other_rows_than_a_method_has_at_hand(home: Path) -> None:
+    view = view_of(version_of(home, LAYERS), "deletion", forget=rows(3), removed=rows(3, 9))
+    loaded = loaded_of(view, retained_rows=10)
+    at_hand, measured = loaded.problem.retained, loaded.sets.retained
+    assert measured is not None
+    assert len(at_hand) == len(measured) == 10
+    new = set(numbers_in(measured)) - set(numbers_in(at_hand))
+    assert loaded.only_measured == len(new) > 0
+    assert not {3, 9} & set(numbers_in(measured))
+    again = loaded_of(view, retained_rows=10).sets.retained
+    assert again is not None
+    assert numbers_in(again) == numbers_in(measured)
+    everything = loaded_of(view, retained_rows=100)
+    assert everything.sets.retained is everything.problem.retained
+    assert everything.only_measured == 0
+
+
 def test_rows_of_another_pending_deletion_are_not_retained(home: Path) -> None:
     view = view_of(version_of(home, LAYERS), "deletion", forget=rows(3), removed=rows(3, 9))
     assert 9 not in numbers_in(loaded_of(view).problem.retained)

@@ -14,6 +14,7 @@ from app.unlearning.problem import Problem
 from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.verification import RowSets
+from app.unlearning.verification.evaluation import baseline
 from workers.account import Account
 from workers.loading import Loaded
 from workers.reporting import baseline_of, only_finite, report_of
@@ -78,6 +79,25 @@ def test_batch_norm_statistics_are_those_of_the_retained_rows() -> None:
     torch.testing.assert_close(norm.running_var, hidden.var(0), rtol=1e-4, atol=1e-5)
 
 
+def test_corrected_rows_count_no_more_than_retained_ones_in_the_statistics() -> None:
+    everything = some_rows(1000, 4)
+    corrected = TensorRows(some_rows(300, 5).inputs + 3, torch.zeros(300, dtype=torch.int64))
+    sampled = TensorRows(everything.inputs[:200], everything.targets[:200])
+    problem = problem_of(
+        kind="feature_correction",
+        forget=some_rows(300, 6),
+        replacement=corrected,
+        retained=sampled,
+        retained_total=1000,
+    )
+    result, rows = network_of(problem, make_method("fine_tune", {"epochs": 1}).unlearn(problem))
+    assert rows == 260
+    edited = torch.cat([everything.inputs, corrected.inputs])
+    expected = result[0](edited).mean(0)  # type: ignore[index]  # Sequential
+    spread = result[0](edited).std(0) / 260**0.5  # type: ignore[index]
+    assert ((result[1].running_mean - expected).abs() < 4 * spread).all()  # type: ignore[index]
+
+
 def test_retraining_keeps_its_own_statistics() -> None:
     problem = problem_of()
     update = make_method("retrain", {}).unlearn(problem)
@@ -130,13 +150,29 @@ def test_report_counts_bits_rows_and_says_what_became_of_the_statistics() -> Non
     result, rows = network_of(problem, update)
     clock = account()
     found = verify(loaded(problem), update, result, policy(), clock)
-    report = report_of(problem, update, result, found, clock, rows)
+    report = report_of(loaded(problem), update, result, found, clock, rows)
     old, new = dict(problem.model.named_parameters()), dict(result.named_parameters())
     assert report["cost"]["parameters_changed"] == sum(int((old[n] != new[n]).sum()) for n in old)
     assert report["cost"]["rows_read"] == 12 + 60 + 40
     assert report["cost"]["parameters_total"] == sum(p.numel() for p in old.values())
     assert "60 retained and corrected rows" in report["batch_norm"]
-    assert baseline_of(found).keys() == {"training", "holdout"}
+    assert baseline_of(found, problem, result).keys() == {"training", "holdout"}
+
+
+def test_baseline_is_of_the_corrected_rows_where_none_is_retained() -> None:
+    problem = problem_of(
+        kind="feature_correction",
+        replacement=some_rows(12, 7),
+        retained=empty(),
+        retained_total=0,
+        full_retained=empty,
+    )
+    update = make_method("fine_tune", {"epochs": 1}).unlearn(problem)
+    result, _ = network_of(problem, update)
+    found = verify(loaded(problem), update, result, policy(), account())
+    figures = baseline_of(found, problem, result)
+    assert list(figures) == ["training", "holdout"]
+    assert figures["training"] == baseline(result, problem.objective, problem.replacement)
 
 
 def test_report_holds_no_number_that_json_lacks() -> None:

@@ -16,8 +16,8 @@ from app.infra.rows import Cells, ColumnSpec, PackedStrings
 from app.infra.rows.strings import SLACK
 from workers.sources.errors import ImportRefused
 
-LONGEST_LIST_BYTES = 1 << 26
-"""A longer list in one cell would no longer be streamed in bounded memory."""
+LONGEST_CELL_BYTES = 1 << 24
+"""A longer list or string in one cell would no longer be streamed in bounded memory."""
 
 LONGEST_NAME_BYTES = 1000
 """Whoever is named here has to be named in a request, which takes no longer name and no NUL."""
@@ -45,7 +45,7 @@ def column_spec(field: pa.Field, length: int | None) -> ColumnSpec:
     Raises:
         ImportRefused: The type is not supported (``unsupported-column``).
     """
-    dtype = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    dtype = _value_type(field.type)
     if _is_string(dtype):
         return ColumnSpec(field.name, "string", "utf8", None, field.nullable)
     if not is_list(dtype):
@@ -53,9 +53,30 @@ def column_spec(field: pa.Field, length: int | None) -> ColumnSpec:
     number = _number_type(field, dtype.value_type)
     if length is None or length < 1:
         refuse(field.name, "holds no list with a number in it")
-    if length * 8 > LONGEST_LIST_BYTES:
-        refuse(field.name, "holds lists that are too long")
+    check_length(field.name, length * 8)
     return ColumnSpec(field.name, "list", number, length, field.nullable)
+
+
+def check_length(name: str, size: int) -> None:
+    """Refuse cells of more bytes than are streamed in bounded memory.
+
+    Raises:
+        ImportRefused: ``size`` is more (``unsupported-column``).
+    """
+    if size > LONGEST_CELL_BYTES:
+        refuse(name, f"holds cells of more than {LONGEST_CELL_BYTES} bytes")
+
+
+def string_names(schema: pa.Schema) -> list[str]:
+    """Return the names of columns of strings, dictionaries of them included."""
+    return [field.name for field in schema if _is_string(_value_type(field.type))]
+
+
+def longest_word(array: pa.Array) -> int:
+    """Return the bytes of the longest string in the dictionary of an array, if it has one."""
+    if not pa.types.is_dictionary(array.type):
+        return 0
+    return pc.max(pc.binary_length(array.dictionary)).as_py() or 0
 
 
 def texts(array: pa.Array, name: str) -> PackedStrings:
@@ -128,6 +149,10 @@ def _number_type(field: pa.Field, dtype: pa.DataType) -> str:
     if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
         return str(np.dtype(dtype.to_pandas_dtype()).name)
     refuse(field.name, f"is of type {field.type}; numbers, strings and lists of numbers are kept")
+
+
+def _value_type(dtype: pa.DataType) -> pa.DataType:
+    return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
 
 
 def _is_string(dtype: pa.DataType) -> bool:

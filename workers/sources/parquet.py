@@ -80,7 +80,8 @@ def import_parquet(
         roles: Which columns say what a row is.
         guard: Looks for suppressed rows and old values.
         progress: Called with the fraction done; what it raises ends the import.
-        largest_bytes: Bound on the size of the store; by default what the disk has free.
+        largest_bytes: Bound on the size of the store; by default nine tenths of what the disk has
+            free.
 
     Returns:
         Counts of what was imported.
@@ -94,11 +95,12 @@ def import_parquet(
         columns = _columns(file, roles)
         limit = largest_bytes
         if limit is None:
-            limit = shutil.disk_usage(folder.parent).free
+            # The rest is for the database, which has to go on when this does not.
+            limit = shutil.disk_usage(folder.parent).free * 9 // 10
         if file.metadata.num_rows * _row_bytes(columns) > limit:
             raise ImportRefused("too-large", "the rows take more space than there is")
         with RowWriter.create(folder, columns, roles) as writer:
-            run = _Import(file, writer, columns, roles, guard, limit)
+            run = _Import(file, writer, columns, roles, guard, limit, path)
             run.copy(progress)
             run.finish()
     progress(1.0)
@@ -117,8 +119,10 @@ class _Import:
         roles: Roles,
         guard: Guard | None,
         limit: int,
+        path: Path,
     ) -> None:
         self.file = file
+        self.path = path
         self.writer = writer
         self.columns = columns
         self.roles = roles
@@ -135,7 +139,8 @@ class _Import:
             ImportRefused: A batch is unusable.
         """
         done = 0
-        size = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // _row_bytes(self.columns)))
+        width = _row_bytes(self.columns) + _string_bytes(self.file, self.path)
+        size = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // width))
         for batch in _batches(self.file, size):
             try:
                 rows = self._converted(batch)
@@ -301,14 +306,17 @@ def _list_length(file: pq.ParquetFile, field: pa.Field) -> int | None:
 
 
 def _batches(
-    file: pq.ParquetFile, size: int, columns: list[str] | None = None
+    file: pq.ParquetFile, size: int, columns: list[str] | None = None, group: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a file's batches of ``size`` rows.
+    """Yield a file's batches of ``size`` rows, or those of one row group.
 
     Raises:
         ImportRefused: The pages cannot be decoded (``not-parquet``).
     """
-    batches = file.iter_batches(batch_size=size, columns=columns, use_threads=False)
+    groups = None if group is None else [group]
+    batches = file.iter_batches(
+        batch_size=size, row_groups=groups, columns=columns, use_threads=False
+    )
     while True:
         try:
             batch = next(batches, None)
@@ -327,6 +335,38 @@ def _row_bytes(columns: list[ColumnSpec]) -> int:
         width = 16 if spec.kind == "string" else spec.storage.itemsize * (spec.length or 1)
         fixed += width + spec.nullable
     return fixed
+
+
+def _string_bytes(file: pq.ParquetFile, path: Path) -> int:
+    """Return how many bytes the strings of a row may take once they are written out.
+
+    In the pages a string may stand once, in a dictionary, and be repeated by every row: the
+    longest string of the dictionaries counts, or the average of what stands there if that is more.
+
+    Raises:
+        ImportRefused: A cell is too long (``unsupported-column``), or the dictionaries cannot be
+            decoded (``not-parquet``).
+    """
+    names = arrow_columns.string_names(file.schema_arrow)
+    most = 0
+    with pq.ParquetFile(
+        path, memory_map=True, pre_buffer=False, read_dictionary=names
+    ) as dictionaries:
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            average = {
+                chunk.path_in_schema: chunk.total_uncompressed_size // max(1, group.num_rows)
+                for chunk in map(group.column, range(group.num_columns))
+            }
+            width = 0
+            for name in names:
+                arrow_columns.check_length(name, average.get(name, 0))
+                first = next(_batches(dictionaries, 1, [name], number), None)
+                longest = 0 if first is None else arrow_columns.longest_word(first.column(0))
+                arrow_columns.check_length(name, longest)
+                width += max(longest, average.get(name, 0))
+            most = max(most, width)
+    return most
 
 
 def _size(rows: RowBatch) -> int:

@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from app.api.schemas.base import Input, Name, Output, Time
+from app.api.schemas.failures import problem_of
 from app.domain import catalog
 from app.domain.orders import DatasetOrder
 
@@ -60,6 +61,7 @@ class RevisionOut(Output):
     dataset_id: str
     revision: int
     state: str
+    done: bool
     digest: str | None
     rows: int | None
     splits: dict[str, int] | None
@@ -75,11 +77,12 @@ class RevisionOut(Output):
             dataset_id=revision.dataset_id,
             revision=revision.number,
             state=revision.state,
+            done=revision.state != "indexing",
             digest=revision.digest,
             rows=revision.rows,
             splits=revision.splits,
             columns=revision.columns,
             erased_rows=revision.erased_rows,
-            error=revision.error,
+            error=problem_of(revision.error),
             created_at=revision.created_at,
         )

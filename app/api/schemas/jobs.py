@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from app.api.schemas.base import Output, Time
+from app.api.schemas.failures import problem_of
 from app.domain import jobs
 from app.domain.reports import Report
 
@@ -53,7 +54,7 @@ class JobOut(Output):
             attempts=job.attempts,
             progress=ProgressOut(phase=job.phase, fraction=job.fraction),
             report=None if report is None else report.document,
-            error=job.error,
+            error=problem_of(job.error),
             escalated_from=job.escalated_from,
             cancel_requested=job.cancel_requested,
             created_at=job.created_at,

@@ -5,12 +5,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from app.api.schemas.base import Input, Name, Output, Time, id_of
+from app.api.schemas.failures import problem_of
 from app.domain import catalog, reports
 from app.domain.orders import VersionOrder
 
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Document = Annotated[dict[str, Any], Field(max_length=200)]
+UNDECIDED = ("awaiting_weights", "validating")
+"""States in which nobody has said yet whether the weights can be used."""
 
 
 class RecipeIn(Input):
@@ -55,6 +58,7 @@ class VersionOut(Output):
     id: str
     model_id: str
     state: str
+    done: bool
     digest: str | None
     parent_id: str | None
     dataset_id: str
@@ -78,8 +82,13 @@ class VersionOut(Output):
     @classmethod
     def of(cls, version: catalog.Version, report: reports.Report | None) -> Self:
         """Write a version's document; ``report`` is that of the job that made it."""
-        fields = {name: getattr(version, name) for name in cls.model_fields if name != "report"}
-        return cls(**fields, report=None if report is None else report.document)
+        plain = cls.model_fields.keys() - {"done", "error", "report"}
+        return cls(
+            **{name: getattr(version, name) for name in plain},
+            done=version.state not in UNDECIDED,
+            error=problem_of(version.error),
+            report=None if report is None else report.document,
+        )
 
 
 class DownloadOut(Output):

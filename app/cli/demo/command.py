@@ -21,7 +21,8 @@ from app.client import ClientError
 
 THREADS = 1
 """Of torch, in the worker and here: retraining and unlearning are compared."""
-WIDTH = 118
+WIDTH = 140
+"""Columns of a table that goes to a file."""
 LEAST_RESTORED = 0.90
 MOST_CHANGED = 0.05
 AIMED_TIME_SHARE = 0.20

@@ -4,7 +4,7 @@ What the service publishes is downloaded, loaded in plain torch and measured aga
 not agree with the service's own report is a fault.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Outcome:
         retraining_seconds: What training from scratch takes.
         changed_share: Share of the parameters whose value changed.
         report: The service's report on the published result.
+        setbacks: Why earlier attempts were not published.
         faults: What is not as it should be.
     """
 
@@ -66,6 +67,7 @@ class Outcome:
     retraining_seconds: float
     changed_share: float
     report: Mapping[str, Any]
+    setbacks: Sequence[str] = ()
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -184,6 +186,7 @@ class _Chapter:
             retraining_seconds=reference.seconds,
             changed_share=changed_share(model, after),
             report=jobs[-1]["report"],
+            setbacks=[setback_of(job) for job in jobs[:-1]],
         )
         outcome.faults.extend(disagreements(outcome))
         if digest != result["digest"]:
@@ -201,6 +204,18 @@ class _Chapter:
         except ApiProblem as problem:
             return problem.status == 410
         return False
+
+
+def setback_of(job: Document) -> str:
+    """Say why a job's result was not published."""
+    if job["report"] is None:
+        return f"{job['method']} failed: {job['error']['detail']}"
+    missed = [
+        f"{gate['name']} {gate['value']:.3f}, limit {gate['limit']}"
+        for gate in job["report"]["gates"]
+        if gate["verdict"] != "passed" and gate["value"] is not None
+    ]
+    return f"{job['report']['method']} was not published: {'; '.join(missed)}"
 
 
 def disagreements(outcome: Outcome) -> list[str]:

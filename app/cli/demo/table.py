@@ -40,12 +40,17 @@ def show(console: Console, stories: Sequence[Told]) -> None:
     table = Table(title=f"means over {seeds} {'seed' if seeds == 1 else 'seeds'}", box=SIMPLE)
     for name in COLUMNS:
         justify: Literal["left", "right"] = "left" if name in TEXT_COLUMNS else "right"
-        table.add_column(name, justify=justify, no_wrap=name not in TEXT_COLUMNS[1:])
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "")
     _add(table, "correction", [told.correction for told in stories])
     table.add_section()
     _add(table, "deletion", [told.deletion for told in stories])
     console.print(table)
     console.print(NOTES, style="dim", highlight=False)
+    for told in stories:
+        for title, outcome in (("correction", told.correction), ("deletion", told.deletion)):
+            for setback in outcome.setbacks:
+                line = f"seed {told.seed}, {title}: {setback}; escalated"
+                console.print(line, markup=False, highlight=False)
 
 
 def show_entries(console: Console, told: Told) -> None:
@@ -99,4 +104,4 @@ def _tally(outcomes: Sequence[Outcome], name: str) -> str:
     counts = Counter(str(outcome.report[name]) for outcome in outcomes)
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{count} {value}" for value, count in counts.most_common())
+    return "\n".join(f"{value} ({count})" for value, count in counts.most_common())

@@ -57,7 +57,10 @@ def _serves(tx: Session, job: Job, states: tuple[str, ...]) -> Eligibility:
 
 
 def _withdrawal(tx: Session, job: Job) -> Eligibility:
-    """Rows are not taken from under a job that reads the dataset at this moment."""
+    """Rows are not taken from under a job that reads the dataset at this moment.
+
+    Nor is it said that they are gone while an upload from before the request may hold them.
+    """
     if job.request_id is None:
         return Eligibility.READY
     request = tx.get_one(Request, job.request_id)
@@ -73,4 +76,10 @@ def _withdrawal(tx: Session, job: Job) -> Eligibility:
             reader.state == "running",
         )
     )
-    return Eligibility.WAITS if tx.scalar(reading.limit(1)) else Eligibility.READY
+    uploaded = select(Revision.id).where(
+        Revision.dataset_id == request.dataset_id,
+        Revision.upload_key.is_not(None),
+        Revision.created_at <= request.received_at,
+    )
+    is_held = tx.scalar(reading.limit(1)) or tx.scalar(uploaded.limit(1))
+    return Eligibility.WAITS if is_held else Eligibility.READY

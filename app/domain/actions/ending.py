@@ -37,7 +37,10 @@ def end_badly(
             request = tx.get_one(Request, target.request_id)
             hand_to_a_person(tx, actor, request, job_id=job.id)
     elif job.kind == "import":
-        refuse_revision(tx, actor, tx.get_one(Revision, job.revision_id), error)
+        revision = tx.get_one(Revision, job.revision_id)
+        refuse_revision(tx, actor, revision, error)
+        # A worker that died may have left rows that no request will ever find.
+        enqueue(tx, actor, tenant_id=job.tenant_id, kind=WITHDRAW, revision_id=revision.id)
     elif job.kind == "validate":
         refuse_version(tx, actor, tx.get_one(Version, job.version_id), error)
     elif job.kind == WITHDRAW and job.request_id is not None:

@@ -131,8 +131,10 @@ def refuse_import(tx: Session, job_id: str, fence: int, error: dict[str, Any]) -
 
 
 def forget_upload(tx: Session, revision_id: str) -> None:
-    """Note that the uploaded file of a finished import is destroyed."""
+    """Note that the uploaded file of a finished import is destroyed; withdrawals wait for it."""
     revision = tx.get(Revision, revision_id)
     if revision is not None:
         gate.enter(tx, revision.tenant_id)
         revision.upload_key = None
+        tx.flush()
+        ring_waiting(tx, revision.tenant_id)

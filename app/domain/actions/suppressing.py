@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.domain.naming import Named
 from app.domain.naming_cells import NamedCells
 from app.domain.requests import Request
-from app.domain.suppression import Suppression, digest_of
+from app.domain.suppression import Suppression, digest_of, value_digests
 from app.infra import clock
 
 BATCH = 20_000
@@ -45,12 +45,13 @@ def suppress_cells(tx: Session, request: Request, cells: NamedCells) -> None:
     values = (
         {
             "kind": "value",
-            "digest": digest_of(*place, "value", sample_id, column, value),
+            "digest": digest,
             "sample_digest": digest_of(*place, "sample", sample_id),
             "column": column,
             "is_known": True,
         }
         for sample_id, column, value in cells.old
+        for digest in value_digests(place, sample_id, column, value)
     )
     _insert(tx, request, values)
     columns = (

@@ -4,19 +4,20 @@ The list follows from the database alone and destroying twice does no harm, so a
 dies in the middle is simply followed by another. Nothing live is ever on the list.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.domain import audit
+from app.domain.actions.leftovers import Prefix, of_lost_attempts, prefixes_of
 from app.domain.actions.queueing import succeed
 from app.domain.actions.running import require_fence
 from app.domain.audit import WORKER
 from app.domain.base import move
 from app.domain.catalog import Revision, Version, VersionTaint
-from app.domain.jobs import Job
+from app.domain.jobs import JOB_DONE_STATES, Job
 from app.domain.queries.jobs import of_request
 from app.domain.requests import Request, RequestRows, Target
 from app.domain.sealed_rows import Rows, corrections_of, records, reseal, rows_of
@@ -25,14 +26,6 @@ from app.infra import clock
 from app.infra.rows import Overlay
 
 CONDEMNED_STATE = "superseded"
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Everything in the object store below ``prefix`` goes, except the keys to keep."""
-
-    prefix: str
-    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,12 +76,7 @@ def plan(tx: Session, job_id: str, fence: int) -> Plan:
         return _request_plan(tx, tx.get_one(Request, job.request_id))
     if job.version_id is not None:
         version = tx.get_one(Version, job.version_id)
-        jobs = list(tx.scalars(select(Job.id).where(Job.version_id == version.id)))
-        return Plan(
-            objects=_objects([version]),
-            prefixes=_prefixes(tx, [version], jobs),
-            jobs=tuple(jobs),
-        )
+        return _plan_of(tx, [version], list(tx.scalars(_of_version(version.id))))
     revision = tx.get_one(Revision, job.revision_id)
     objects = () if revision.upload_key is None else (revision.upload_key,)
     return Plan(objects=objects, row_folders=(revision.folder,))
@@ -118,20 +106,33 @@ def complete(tx: Session, job_id: str, fence: int) -> Job:
 
 
 def _request_plan(tx: Session, request: Request) -> Plan:
-    condemned = _condemned(tx, request)
-    jobs = list(tx.scalars(of_request(request.id).distinct()))
+    served = tx.scalars(select(Job).where(Job.id.in_(of_request(request.id))).order_by(Job.id))
     erase, overwrite = [], []
     for record, revision in _rows_kept(tx, request):
         if request.kind == "deletion":
             erase.append(Erasure(revision.folder, rows_of(record)))
         else:
             overwrite.append(Rewriting(revision.folder, corrections_of(record)))
+    plan = _plan_of(tx, _condemned(tx, request), list(served))
+    return replace(plan, erase=tuple(erase), overwrite=tuple(overwrite))
+
+
+def _of_version(version_id: str) -> Select[Job]:
+    return select(Job).where(Job.version_id == version_id).order_by(Job.id)
+
+
+def _plan_of(tx: Session, versions: Sequence[Version], jobs: Sequence[Job]) -> Plan:
+    """List the files of condemned versions and of attempts that nobody works on any more.
+
+    A job may go on for another request while this one is withdrawn: what it is just storing
+    is not touched, only what its earlier attempts have left.
+    """
+    over = [job for job in jobs if job.state in JOB_DONE_STATES]
+    left = [key for job in jobs if job not in over for key in of_lost_attempts(tx, job)]
     return Plan(
-        objects=_objects(condemned),
-        prefixes=_prefixes(tx, condemned, jobs),
-        erase=tuple(erase),
-        overwrite=tuple(overwrite),
-        jobs=tuple(jobs),
+        objects=(*_objects(versions), *left),
+        prefixes=prefixes_of(tx, versions, over),
+        jobs=tuple(job.id for job in over),
     )
 
 
@@ -151,23 +152,6 @@ def _objects(versions: Iterable[Version]) -> tuple[str, ...]:
     for version in versions:
         keys += [version.weights_key, (version.curvature or {}).get("key")]
     return tuple(key for key in keys if key is not None)
-
-
-def _prefixes(tx: Session, versions: Iterable[Version], jobs: list[str]) -> tuple[Prefix, ...]:
-    """Leftovers: interrupted uploads and what attempts stored that were not published."""
-    found = []
-    for version in versions:
-        found.append(Prefix(f"curvature/{version.tenant_id}/{version.id}/"))
-        found.append(Prefix(f"weights/{version.tenant_id}/{version.model_id}/{version.id}/"))
-    served = select(Job, Version).join(Version, Version.id == Job.version_id)
-    for job, version in tx.execute(served.where(Job.id.in_(jobs), Job.kind == "unlearn")):
-        published = select(Version.weights_key).where(
-            Version.produced_by_job_id == job.id, Version.weights_key.is_not(None)
-        )
-        keep = tuple(key for key in tx.scalars(published) if key is not None)
-        prefix = f"weights/{job.tenant_id}/{version.model_id}/{job.id}/"
-        found.append(Prefix(prefix, keep))
-    return tuple(found)
 
 
 def _rows_kept(tx: Session, request: Request) -> list[tuple[RequestRows, Revision]]:
@@ -199,6 +183,7 @@ def _record_rows(tx: Session, request: Request, job: Job) -> None:
         if request.kind == "deletion":
             with opened(revision) as store:
                 revision.erased_rows = store.erased_rows
+            _forget_cells(tx, record)
         else:
             _keep_above_earlier(tx, request, record)
         verb = "erased" if request.kind == "deletion" else "corrected"
@@ -228,13 +213,26 @@ def _record_rows(tx: Session, request: Request, job: Job) -> None:
 def _keep_above_earlier(tx: Session, request: Request, record: RequestRows) -> None:
     """Lay the cells just written over those of earlier corrections still to be written.
 
-    Otherwise an earlier correction that is finished later would bring its cells back.
+    Otherwise an earlier correction that is finished later would bring its cells back. What it
+    would have written is an old value now, and not kept.
     """
     cells = corrections_of(record)
     for other in records(tx, record.dataset_id, record.revision, "correction"):
         if other.request_id == request.id:
             break
-        reseal(other, corrections_of(other).merged(cells))
+        earlier = corrections_of(other)
+        for column in cells.columns:
+            earlier = earlier.without(cells.rows_of(column), [column])
+        reseal(other, earlier.merged(cells))
+
+
+def _forget_cells(tx: Session, record: RequestRows) -> None:
+    """Take what corrections were still to write into the rows just erased out of their records."""
+    erased = rows_of(record)
+    for other in records(tx, record.dataset_id, record.revision, "correction"):
+        cells = corrections_of(other)
+        if cells:
+            reseal(other, cells.without(erased))
 
 
 def _finish(tx: Session, request: Request, job: Job) -> None:

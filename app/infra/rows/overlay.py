@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,23 @@ class Overlay:
             layers[column] = kept
         return Overlay(layers)
 
+    def without(self, rows: NDArray[np.int64], columns: Collection[str] | None = None) -> "Overlay":
+        """Return this overlay without the cells of some rows; one value for every row stays.
+
+        Args:
+            rows: Row numbers, ``(n,)``.
+            columns: Only in these columns; None for all.
+
+        Returns:
+            Another overlay.
+        """
+        layers = self.layers
+        for column in self.columns if columns is None else columns:
+            stack = [_without(layer, rows) for layer in layers.pop(column, ())]
+            if kept := [layer for layer in stack if layer.rows is None or len(layer.rows)]:
+                layers[column] = tuple(kept)
+        return Overlay(layers)
+
     @property
     def layers(self) -> dict[str, tuple[Layer, ...]]:
         """The corrections of each column, the last on top."""
@@ -97,6 +114,12 @@ class Overlay:
         known = [part for part in parts if part is not None]
         if len(known) != len(parts):
             return None
+        return np.unique(np.concatenate([np.empty(0, np.int64), *known]))
+
+    def rows_of(self, column: str) -> NDArray[np.int64]:
+        """Return the rows with a pending cell of their own in one column, ascending."""
+        stack = self._layers.get(column, ())
+        known = [layer.rows for layer in stack if layer.rows is not None]
         return np.unique(np.concatenate([np.empty(0, np.int64), *known]))
 
     def cells(self, column: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[Cell]]:
@@ -161,6 +184,13 @@ class Overlay:
             })
         except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedOverlay("these bytes are no overlay") from error
+
+
+def _without(layer: Layer, rows: NDArray[np.int64]) -> Layer:
+    if layer.rows is None:
+        return layer
+    kept = np.flatnonzero(~np.isin(layer.rows, rows))
+    return Layer(layer.rows[kept], tuple(layer.values[place] for place in kept.tolist()))
 
 
 def _read_layer(document: Mapping[str, Any]) -> Layer:

@@ -5,6 +5,7 @@ from app.unlearning.methods.controls import LastLayer, RandomMask
 from app.unlearning.methods.fine_tune import FineTune
 from app.unlearning.methods.influence import Influence
 from app.unlearning.methods.method import Method
+from app.unlearning.methods.reference_distillation import ReferenceDistillation
 from app.unlearning.methods.registry import (
     control_names,
     describe_methods,
@@ -25,6 +26,7 @@ __all__ = [
     "LastLayer",
     "Method",
     "RandomMask",
+    "ReferenceDistillation",
     "Retrain",
     "Saps",
     "SparseNewton",

@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from app.unlearning.convexity import is_convex
+from app.unlearning.distillation.answers import require_classes
+from app.unlearning.distillation.calibration import ENOUGH_HELD_OUT
+from app.unlearning.distillation.head_split import split_head
+from app.unlearning.distillation.material import FEWEST_RETAINED
 from app.unlearning.errors import NotApplicable
 from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import make_method, register
@@ -22,6 +26,8 @@ class Situation:
         convex: Whether the objective is convex.
         edited: Whether the edited data are at hand: some retained rows, unless there are none.
         retrainable: Whether the recipe, the architecture and every retained row are there.
+        distillable: Whether a reference can be fitted, calibrated and judged: the objective has
+            classes, the network a head, and there are enough retained and held-out rows.
         affected_share: Affected rows as a share of the training rows.
     """
 
@@ -29,6 +35,7 @@ class Situation:
     convex: bool
     edited: bool
     retrainable: bool
+    distillable: bool
     affected_share: float
 
 
@@ -51,6 +58,8 @@ class Rule:
 # approximate updates are then off by more than two retrainings differ.
 _MANY = 0.2
 
+_SPARSE = ("saps", "sparse_newton", "reference_distillation")
+
 # The first line that applies is taken.
 RULES = (
     Rule(
@@ -72,10 +81,17 @@ RULES = (
         "the few scalars that gain most restores it at a fraction of retraining",
     ),
     Rule(
+        lambda s: s.kind == "deletion" and s.distillable,
+        "reference_distillation",
+        "a deletion from a network with retained and held-out rows at hand: a reference that never "
+        "saw the rows says how they should be answered, and whether the result would pass",
+    ),
+    Rule(
         lambda s: s.edited,
         "sparse_newton",
-        "a deletion from a network: the edited loss is minimised over the few scalars that gain "
-        "most, and the measurements decide whether that is enough",
+        "a deletion from a network that cannot be distilled, for want of held-out rows, of classes "
+        "or of a head: the edited loss is minimised over the few scalars that gain most, and the "
+        "measurements decide whether that is enough",
     ),
     Rule(
         lambda s: s.kind != "deletion",
@@ -104,8 +120,21 @@ def situation_of(problem: Problem) -> Situation:
         edited=len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
         retrainable=None not in (problem.recipe, problem.build, problem.full_retained),
+        distillable=_is_distillable(problem),
         affected_share=len(problem.forget) / max(1, problem.original_total),
     )
+
+
+def _is_distillable(problem: Problem) -> bool:
+    held_out = 0 if problem.holdout is None else len(problem.holdout)
+    if held_out < ENOUGH_HELD_OUT or len(problem.retained) < FEWEST_RETAINED:
+        return False
+    try:
+        require_classes(problem.objective)
+        split_head(problem.model)
+    except NotApplicable:
+        return False
+    return True
 
 
 @register("auto")
@@ -116,8 +145,11 @@ class Auto(Method):
     title: ClassVar[str] = "Chosen by what is at hand"
     reference: ClassVar[str] = "The table in the documentation"
 
-    fraction: float = hyperparameter(
-        0.05, "Share of the scalars that a sparse method may change.", minimum=0, maximum=1
+    fraction: float | None = hyperparameter(
+        None,
+        "Share of the scalars that a sparse method may change; null: the method's own default.",
+        minimum=0,
+        maximum=1,
     )
 
     def unlearn(self, problem: Problem) -> Update:
@@ -131,11 +163,12 @@ class Auto(Method):
 
         Raises:
             NotApplicable: No method fits, because neither retained rows nor a recipe are there.
+            NotConvincing: The method chosen refuses its own result.
         """
         rule = choose(situation_of(problem))
         if rule is None:
             raise NotApplicable("neither retained rows nor a recipe are at hand")
-        sparse = rule.method in ("saps", "sparse_newton")
+        sparse = rule.method in _SPARSE and self.fraction is not None
         parameters: dict[str, JSON] = self.hyperparameters() if sparse else {}
         update = make_method(rule.method, parameters).unlearn(problem)
         return replace(update, reason=rule.reason)

@@ -11,7 +11,7 @@ from app.unlearning.problem import Problem
 from app.unlearning.update import ASKED_BY_POLICY, JSON, Assurance, Update, changed_only
 
 RequestKind = Literal["deletion", "label_correction", "feature_correction"]
-Need = Literal["retained_rows", "recipe"]
+Need = Literal["retained_rows", "holdout_rows", "recipe"]
 
 
 class Method(ABC):

@@ -117,3 +117,15 @@ def document(**layer: object) -> bytes:
 def test_other_bytes_are_no_overlay(content: bytes) -> None:
     with pytest.raises(DamagedOverlay):
         Overlay.from_bytes(content)
+
+
+def test_rows_are_taken_out_of_some_columns_or_all() -> None:
+    everywhere = Overlay().with_cells("age", None, [1.0]).with_cells("age", [2, 5], [2.0, 5.0])
+    overlay = everywhere.with_cells("text", [5], ["five"])
+    assert overlay.rows_of("age").tolist() == [2, 5]
+    some = overlay.without(np.array([5]), ["age"])
+    assert (some.rows_of("age").tolist(), some.rows_of("text").tolist()) == ([2], [5])
+    left = overlay.without(np.array([5]))
+    assert left.columns == ("age",)
+    positions, cells = left.cells("age", np.array([2, 5]))
+    assert (positions.tolist(), cells) == ([0, 1], [2.0, 1.0])

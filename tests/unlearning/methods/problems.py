@@ -118,6 +118,7 @@ def network(kind: Kind, *, seed: int = 0) -> Problem:
         retained=retained,
         retained_total=90,
         generator_seed=seed,
+        holdout=TensorRows(*blobs(120, seed + 500)),
         recipe=RECIPE,
         full_retained=lambda: retained,
         build=build_network,

@@ -14,21 +14,37 @@ from torch import nn
 
 from app.unlearning.errors import BadParameters, NotApplicable, UnknownMethod
 from app.unlearning.methods import describe_methods, make_method, method_names, parameters_schema
-from app.unlearning.methods.registry import retained_rows
+from app.unlearning.methods.auto import choose, situation_of
+from app.unlearning.methods.registry import method_class, retained_rows
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem
-from app.unlearning.rows import empty
-from app.unlearning.update import Update, apply_update, changed_scalars
-from tests.unlearning.methods.problems import KINDS, network, ridge
-
-CHEAP = {"sparse_newton": {"iterations": 3}, "saps": {"max_products": 3}}
-SPARSE = ("saps", "sparse_newton", "random_mask")
-# Retraining answers to its recipe alone, and auto to whatever it chose.
-JUDGED = [name for name in method_names() if name not in ("auto", "retrain")]
+from app.unlearning.rows import Rows, TensorRows, empty
+from app.unlearning.update import JSON, Update, apply_update, changed_scalars
+from tests.unlearning.methods.problems import KINDS, blobs, network, ridge
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", method_names())
+def blob_rows(count: int) -> Rows:
+    return TensorRows(*blobs(count, 900))
+
+
+CHEAP: dict[str, dict[str, JSON]] = {
+    "sparse_newton": {"iterations": 3},
+    "saps": {"max_products": 3},
+    # What these networks forget is not worth a judgement.
+    "reference_distillation": {"steps": 40, "refuse_above": None},
+}
+SERVED = [
+    (name, kind) for name in method_names() for kind in KINDS if kind in method_class(name).kinds
+]
+SPARSE = ("saps", "sparse_newton", "random_mask", "reference_distillation")
+# Retraining answers to its recipe alone, auto to whatever it chose, and a distillation to targets
+# for the rows that the edited loss leaves out.
+JUDGED = [
+    name for name in method_names() if name not in ("auto", "retrain", "reference_distillation")
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), SERVED)
 def test_it_leaves_the_network_alone_and_repeats_itself(name: str, kind: Kind) -> None:
     problem = network(kind)
     before = copy.deepcopy(problem.model.state_dict())
@@ -49,8 +65,7 @@ def test_it_leaves_the_network_alone_and_repeats_itself(name: str, kind: Kind) -
     assert all(0 <= fraction <= 1 for fraction in calls)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize(("name", "kind"), SERVED)
 def test_its_account_is_true(name: str, kind: Kind) -> None:
     problem = network(kind)
 
@@ -97,8 +112,7 @@ def edited_loss(objective: Objective, model: nn.Module, problem: Problem) -> flo
     return total / weight + 0.5 * objective.weight_decay * squares
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", SPARSE)
+@pytest.mark.parametrize(("name", "kind"), [pair for pair in SERVED if pair[0] in SPARSE])
 @pytest.mark.parametrize("fraction", [0.02, 0.3])
 def test_scalars_outside_the_selection_keep_their_bits(
     name: str, kind: Kind, fraction: float
@@ -124,9 +138,9 @@ def test_rows_corrected_to_what_they_were_change_nothing(name: str) -> None:
     assert changed_scalars(problem.model, apply_update(problem.model, update)) == 0
 
 
-@pytest.mark.parametrize("name", ["saps", "sparse_newton", "random_mask"])
+@pytest.mark.parametrize("name", SPARSE)
 def test_an_empty_selection_changes_nothing(name: str) -> None:
-    update = make_method(name, {"fraction": 0}).unlearn(network("label_correction"))
+    update = make_method(name, {"fraction": 0}).unlearn(network(method_class(name).kinds[-1]))
 
     assert update.selected == 0
     assert not update.values
@@ -140,7 +154,7 @@ def test_raising_from_progress_aborts(name: str) -> None:
     def stop(fraction: float) -> None:
         raise Cancelled
 
-    problem = network("label_correction")
+    problem = network(method_class(name).kinds[-1])
     problem.progress = stop
     with pytest.raises(Cancelled):
         make_method(name, {}).unlearn(problem)
@@ -225,7 +239,15 @@ def test_the_committed_list_is_fresh() -> None:
 
 def test_controls_are_not_offered() -> None:
     offered = {str(item["name"]) for item in describe_methods()}
-    assert offered == {"auto", "fine_tune", "influence", "retrain", "saps", "sparse_newton"}
+    assert offered == {
+        "auto",
+        "fine_tune",
+        "influence",
+        "reference_distillation",
+        "retrain",
+        "saps",
+        "sparse_newton",
+    }
 
 
 def test_auto_names_the_method_that_ran_and_why() -> None:
@@ -236,8 +258,27 @@ def test_auto_names_the_method_that_ran_and_why() -> None:
     assert chosen(update) == ("sparse_newton", "corrected rows")
     assert update.selected == int(0.1 * problem.parameter_count)
     assert chosen(make_method("auto", {}).unlearn(network("deletion"))) == ("retrain", "deleted")
-    few = replace(network("deletion"), recipe=None)
+    few = replace(network("deletion"), recipe=None, holdout=None)
     assert chosen(make_method("auto", {}).unlearn(few)) == ("sparse_newton", "deletion")
+
+
+@pytest.mark.parametrize(
+    ("problem", "method"),
+    [
+        (network("deletion"), "retrain"),  # a quarter of the rows
+        (replace(network("deletion"), recipe=None), "reference_distillation"),
+        (replace(network("deletion"), recipe=None, holdout=blob_rows(99)), "sparse_newton"),
+        (replace(network("deletion"), recipe=None, holdout=None), "sparse_newton"),
+        (network("label_correction"), "sparse_newton"),
+        (ridge("deletion")[0], "influence"),
+    ],
+)
+def test_auto_distils_deletions_where_held_out_rows_can_judge(
+    problem: Problem, method: str
+) -> None:
+    rule = choose(situation_of(problem))
+    assert rule is not None
+    assert rule.method == method
 
 
 def chosen(update: Update) -> tuple[str, str]:

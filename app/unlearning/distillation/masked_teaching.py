@@ -1,0 +1,176 @@
+"""Teach selected scalars of a head: deleted rows answer like their targets, all else as before.
+
+Adam on ``KL(as before || new)`` for retained rows and points around them plus twice
+``KL(target || new)`` for deleted rows. Few scalars get only part of the way, so the targets are
+stretched until the mean loss of the deleted rows has arrived. Of the snapshots looked at on the way
+the one of least judgement J is kept.
+
+Adam's state exists for the selected scalars alone, and only they are ever written.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from app.unlearning.distillation.answers import log_probabilities
+from app.unlearning.distillation.judgement import Judgement
+from app.unlearning.distillation.lessons import Lesson, Lessons
+from app.unlearning.distillation.targets import stretched
+from app.unlearning.errors import NonFinite
+from app.unlearning.objective import Objective
+from app.unlearning.selection import Selection
+
+_BETAS = (0.9, 0.99)
+_EPSILON = 1e-8
+_RETAINED_ROWS, _AROUND_ROWS, _FORGET_ROWS = 64, 64, 96
+_FORGET_WEIGHT = 2.0
+_EVERY = 40
+_FIRST_SNAPSHOT = 120
+# Logarithms of targets are kept above this, so that stretching does not chase nothing.
+_LEAST_LOG = -13.8
+_RELAXATION, _LEAST_LOSS = 0.4, 0.3
+_STRETCHES = (-0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Where teaching went.
+
+    Attributes:
+        values: Full new tensors of the head's parameters with selected scalars.
+        judgement: Of the snapshot kept.
+        step: At which it was taken.
+        stretch: The factor beta at the end.
+        gradient_evaluations: Row gradients of the head.
+    """
+
+    values: dict[str, Tensor]
+    judgement: Judgement
+    step: int
+    stretch: float
+    gradient_evaluations: int
+
+
+def teach(
+    head: nn.Module,
+    selection: Selection,
+    lessons: Lessons,
+    objective: Objective,
+    judge: Callable[[Mapping[str, Tensor]], tuple[Judgement, float]],
+    *,
+    steps: int,
+    learning_rate: float,
+    generator: torch.Generator,
+    progress: Callable[[float], None],
+) -> Taught:
+    """Move the selected scalars.
+
+    Args:
+        head: The head as it was; not modified.
+        selection: What may change, by the head's own names; not empty.
+        lessons: What to teach.
+        objective: How outputs are read.
+        judge: From parameter values to their judgement and the mean loss of the deleted rows.
+        steps: Steps of Adam, >= 1; the step size falls linearly over the second half.
+        learning_rate: Step size of Adam.
+        generator: A generator on the CPU.
+        progress: Told the fraction done.
+
+    Returns:
+        The best snapshot.
+
+    Raises:
+        NonFinite: The descent diverged.
+    """
+    adam = _MaskedAdam(head, selection, learning_rate)
+    wanted = lessons.forget.answers.clamp(min=_LEAST_LOG)
+    target, stretch, evaluations = lessons.forget.answers.exp(), 0.0, 0
+    best: tuple[Judgement, dict[str, Tensor], int] | None = None
+    for step in range(1, steps + 1):
+        inputs, answers, weights = _draw(lessons, target, generator)
+        outputs = functional_call(head, adam.theta, (inputs,))
+        losses = -(answers * log_probabilities(objective, outputs)).sum(1)
+        adam.step((losses * weights).sum(), min(1.0, 2 * (1 - step / (steps + 1))))
+        evaluations += len(inputs)
+        if step % _EVERY == 0 or step == steps:
+            judgement, loss = judge(adam.theta)
+            if step >= min(_FIRST_SNAPSHOT, steps) and (
+                best is None or judgement.value <= best[0].value
+            ):
+                best = judgement, adam.values(), step
+            missing = (lessons.loss - loss) / max(lessons.loss, _LEAST_LOSS)
+            stretch = min(_STRETCHES[1], max(_STRETCHES[0], stretch + _RELAXATION * missing))
+            target = stretched(wanted, lessons.origin, stretch).exp()
+        progress(step / steps)
+    if best is None or best[0].value != best[0].value:
+        raise NonFinite("judgement")
+    return Taught(best[1], best[0], best[2], stretch, evaluations)
+
+
+def _draw(
+    lessons: Lessons, target: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw one mini-batch: inputs, wanted probabilities, weights of their losses."""
+    forget = Lesson(lessons.forget.features, target)
+    parts = (
+        (lessons.retained, _RETAINED_ROWS, 1.0, True),
+        (lessons.around, _AROUND_ROWS, 1.0, True),
+        (forget, _FORGET_ROWS, _FORGET_WEIGHT, False),
+    )
+    inputs, answers, weights = [], [], []
+    for lesson, count, weight, is_log in parts:
+        if not len(lesson):
+            continue
+        if len(lesson) > count:
+            rows = torch.randint(len(lesson), (count,), generator=generator)
+            rows = rows.to(lesson.features.device)
+            features, wanted = lesson.features[rows], lesson.answers[rows]
+        else:
+            features, wanted = lesson.features, lesson.answers
+        inputs.append(features)
+        answers.append(wanted.exp() if is_log else wanted)
+        weights.append(wanted.new_full((len(features),), weight / len(features)))
+    return torch.cat(inputs), torch.cat(answers), torch.cat(weights)
+
+
+class _MaskedAdam:
+    """Adam (Kingma and Ba 2015) whose state and writes are confined to a selection.
+
+    Attributes:
+        theta: The selected tensors, leaves that require gradients.
+    """
+
+    def __init__(self, head: nn.Module, selection: Selection, learning_rate: float) -> None:
+        own = dict(head.named_parameters())
+        selection = selection.touched()
+        self.theta = {n: own[n].detach().clone().requires_grad_() for n in selection.names}
+        self._positions = [m.reshape(-1).nonzero()[:, 0] for m in selection.masks.values()]
+        self._sizes = [len(p) for p in self._positions]
+        some = next(iter(self.theta.values()))
+        self._mean, self._square = some.new_zeros(2, sum(self._sizes)).detach()
+        self._learning_rate, self._steps = learning_rate, 0
+
+    def step(self, loss: Tensor, factor: float) -> None:
+        """Make one step on ``loss``, its size multiplied by ``factor``."""
+        self._steps += 1
+        parts = torch.autograd.grad(loss, list(self.theta.values()))
+        pairs = zip(parts, self._positions, strict=True)
+        gradient = torch.cat([part.reshape(-1)[positions] for part, positions in pairs])
+        first, second = _BETAS
+        self._mean.mul_(first).add_(gradient, alpha=1 - first)
+        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        scale = (self._square / (1 - second**self._steps)).sqrt_().add_(_EPSILON)
+        rate = -factor * self._learning_rate / (1 - first**self._steps)
+        with torch.no_grad():
+            moves = (rate * self._mean / scale).split(self._sizes)
+            for tensor, positions, move in zip(
+                self.theta.values(), self._positions, moves, strict=True
+            ):
+                tensor.view(-1).index_add_(0, positions, move)
+
+    def values(self) -> dict[str, Tensor]:
+        """Copies of the tensors as they are now."""
+        return {name: tensor.detach().clone() for name, tensor in self.theta.items()}

@@ -1,0 +1,191 @@
+"""Delete rows from an over-fitted network: move part of its head to where retraining would land.
+
+What a network that never saw the deleted rows would say of them is unknown, but it can be learned
+cheaply: a *fresh* head fitted on retained rows, on the features of the network's own first layers,
+never saw them. Its answers, calibrated on held-out rows, are the targets; a masked part of the
+original head moves until the deleted rows answer like that while all else stays; the reference is
+thrown away. Held-out rows serve a temperature, an offset and the choice of a snapshot, never a
+gradient. Reference and targets also say how far the result is from where it should be: the
+judgement J, above 1 the result would not pass if the reference is right, and is refused.
+
+Evidence of behaviour, not a proof of deletion: the layers before the head stay as they are.
+Chundawat et al. (AAAI 2023) distil a teacher that knows nothing at all into the deleted rows; a
+teacher that knows everything but them, its calibration and the sparse form are our own.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from app.unlearning.distillation.account import account
+from app.unlearning.distillation.answers import require_classes
+from app.unlearning.distillation.calibration import calibrate
+from app.unlearning.distillation.class_mix import class_mix
+from app.unlearning.distillation.effort import affordable_passes, multiply_adds
+from app.unlearning.distillation.lessons import prepare_lessons
+from app.unlearning.distillation.mask_rules import MaskRule
+from app.unlearning.distillation.material import Material, answers_of, gather
+from app.unlearning.distillation.reference import fit_reference
+from app.unlearning.distillation.student import Student
+from app.unlearning.errors import NotApplicable, NotConvincing
+from app.unlearning.methods.method import Method, Need, RequestKind
+from app.unlearning.methods.registry import register
+from app.unlearning.methods.schema import hyperparameter
+from app.unlearning.problem import Problem
+from app.unlearning.selection import budget_count
+from app.unlearning.update import Update
+
+# The fewest and the most passes of the reference over the retained rows.
+_PASSES = (5, 20)
+# From this share on squared gradients choose as well as anything; below, a short run does better.
+_ENOUGH = 0.1
+# Where progress stands when features, reference and mask are there.
+_FEATURES, _REFERENCE, _MASK = 0.1, 0.4, 0.5
+
+
+@register("reference_distillation")
+@dataclass(frozen=True)
+class ReferenceDistillation(Method):
+    """Teach a masked part of the head what a reference says that never saw the deleted rows.
+
+    Needs about a hundred held-out rows for each class concerned; with fewer than a hundred in all
+    the level is not calibrated and the guard is twice as wide, and with fewer than twenty it does
+    not run. Retained rows may be a uniform sample of some thousands.
+    """
+
+    title: ClassVar[str] = "Distillation of a reference that never saw the rows"
+    reference: ClassVar[str] = "Ours; teachers that lack the rows: Chundawat et al., AAAI 2023"
+    kinds: ClassVar[tuple[RequestKind, ...]] = ("deletion",)
+    needs: ClassVar[tuple[Need, ...]] = ("retained_rows", "holdout_rows")
+
+    fraction: float = hyperparameter(
+        0.1, "Share of the trainable scalars that may change.", minimum=0, maximum=1
+    )
+    mask: MaskRule = hyperparameter(
+        "auto",
+        "Ranks the scalars of the head: squared gradients toward the targets, movement in a short "
+        "run, gain by curvature, at random, largest curvature; auto: the first from a tenth of the "
+        "network on, the second below.",
+    )
+    head: int | None = hyperparameter(
+        None,
+        "The head is the last so many layers that hold parameters; null: the dense layers at the "
+        "end that hold at least half of the network, or all of them.",
+        minimum=1,
+        maximum=1000,
+    )
+    steps: int = hyperparameter(400, "Steps of Adam on the masked head.", minimum=1, maximum=10_000)
+    learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
+    passes: int | None = hyperparameter(
+        None,
+        "Passes of the reference over the retained rows; null: 5 to 20, as many as reference_share "
+        "of a retraining pays for.",
+        minimum=1,
+        maximum=1000,
+    )
+    reference_share: float = hyperparameter(
+        0.025, "Share of a retraining's multiply-adds that the reference may take.", above=0
+    )
+    refuse_above: float | None = hyperparameter(
+        1.0,
+        "Refuse a result whose own judgement is larger; null: never.",
+        minimum=0,
+    )
+
+    def unlearn(self, problem: Problem) -> Update:
+        """Compute the update; ``problem.model`` is not modified.
+
+        Args:
+            problem: The problem.
+
+        Returns:
+            The update.
+
+        Raises:
+            NotApplicable: It is no deletion, the objective has no classes, no head can be told, or
+                too few retained or held-out rows are at hand.
+            NotConvincing: The judgement is above ``refuse_above``.
+            NonFinite: Training the reference or the head diverged.
+        """
+        if problem.kind != "deletion":
+            raise NotApplicable("only rows that are deleted without a replacement can be distilled")
+        require_classes(problem.objective)
+        if not len(problem.forget) or self.fraction == 0:
+            return self.update(
+                problem, {}, selected=0, gradient_evaluations=0, rows_read=0, diagnostics={}
+            )
+        seed, objective = problem.generator_seed, problem.objective
+        material = gather(problem, self.head)
+        problem.progress(_FEATURES)
+        passes = self.passes or self._passes(problem, material)
+        reference = self._reference(problem, material, passes)
+        gone, held_out = material.forget, material.holdout
+        mix = class_mix(
+            gone.labels,
+            material.retained.labels,
+            held_out.labels,
+            gone.answers.shape[1],
+            retained_weight=problem.retained_total / len(material.retained),
+        )
+        goal = calibrate(
+            material,
+            answers_of(reference, objective, gone.features),
+            answers_of(reference, objective, held_out.features),
+            mix,
+        )
+        generator = torch.Generator().manual_seed(seed)
+        lessons = prepare_lessons(material, reference, goal, mix.hard, objective, generator)
+        student = Student(material, lessons, goal, objective, seed)
+        selection = student.select(self._rule, budget_count(self.fraction, problem.parameter_count))
+        problem.progress(_MASK)
+        taught = student.teach(
+            selection,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            progress=lambda done: problem.progress(_MASK + done * (1 - _MASK)),
+        )
+        judgement = taught.judgement.value
+        if self.refuse_above is not None and judgement > self.refuse_above:
+            raise NotConvincing(judgement, self.refuse_above)
+        fitted = passes * len(material.retained)
+        return self.update(
+            problem,
+            {material.split.names[name]: value for name, value in taught.values.items()},
+            selected=selection.count,
+            gradient_evaluations=fitted + student.gradient_evaluations,
+            buffers=material.buffers,
+            diagnostics={**account(material, mix, goal, taught), "passes": passes},
+        )
+
+    @property
+    def _rule(self) -> MaskRule:
+        if self.mask != "auto":
+            return self.mask
+        return "energy" if self.fraction >= _ENOUGH else "warm"
+
+    def _reference(self, problem: Problem, material: Material, passes: int) -> nn.Module:
+        return fit_reference(
+            material.split.head,
+            material.retained.rows,
+            problem.objective,
+            passes,
+            problem.generator_seed,
+            lambda done: problem.progress(_FEATURES + done * (_REFERENCE - _FEATURES)),
+        )
+
+    def _passes(self, problem: Problem, material: Material) -> int:
+        """As many passes as a share of a retraining pays for."""
+        one = torch.zeros(1, dtype=torch.int64)
+        whole = multiply_adds(problem.model, problem.forget.take(one).inputs)
+        head = multiply_adds(material.split.head, material.forget.features[:1])
+        return affordable_passes(
+            self.reference_share,
+            problem.recipe,
+            rows=problem.retained_total,
+            of=len(material.retained),
+            cost=head / whole if whole else 1.0,
+            least=_PASSES[0],
+            most=_PASSES[1],
+        )
