@@ -171,6 +171,48 @@ def test_a_version_its_owner_withdrew_is_named_as_such(
     assert (target.result, target.reason) == (None, "withdrawn")
 
 
+def test_the_run_that_was_published_is_certified_not_the_one_that_failed(
+    tenant: str, model: str, dataset: str
+) -> None:
+    make.make_version(tenant, model, dataset, recipe={**make.RECIPE, "seed": 7})
+    request = make.delete(tenant, dataset, "s0")
+    [failed] = make.jobs_of(request)
+    make.reject(failed)
+    [retraining] = make.jobs_of(request)
+    make.work_off()
+    assert certify() == [request]
+    verify_evidence(files_of(request), expected())
+    [target] = certificate_of(request).targets
+    assert target.run is not None
+    assert target.run.job_id == retraining
+
+
+def test_requests_on_the_same_rows_are_all_certified(
+    tenant: str, dataset: str, version: str
+) -> None:
+    first = make.delete(tenant, dataset, "s0")
+    [job] = make.jobs_of(first)
+    fence = make.claim(job)
+    second = make.delete(tenant, dataset, "s0")
+    make.publish(job, fence)
+    make.work_off()
+    assert sorted(certify()) == sorted([first, second])
+    for request in (first, second):
+        verify_evidence(files_of(request), expected())
+
+
+def test_every_model_that_learned_from_the_rows_is_named(
+    tenant: str, dataset: str, version: str
+) -> None:
+    other = make.make_version(tenant, make.make_model(tenant), dataset)
+    request = make.delete(tenant, dataset, "s0", "s1")
+    make.work_off()
+    certify()
+    verify_evidence(files_of(request), expected())
+    parents = {target.parent.version_id for target in certificate_of(request).targets}
+    assert parents == {version, other}
+
+
 def test_before_it_is_logged_there_is_no_certificate(
     tenant: str, dataset: str, version: str
 ) -> None:
