@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.log import Leaf, TreeNode
 from app.ledger.merkle import Node, Read, root_of
+
+MOST_NODES = 5000
+"""Of a query; SQLite takes at most 32,766 parameters."""
 
 
 def size_of(tx: Session) -> int:
@@ -17,23 +20,29 @@ def size_of(tx: Session) -> int:
 
 
 def reader(tx: Session) -> Read:
-    """Return what fetches stored hashes for proofs; one query for each level of a proof."""
+    """Return what fetches stored hashes for proofs: two queries for a proof, whatever its size."""
 
     def read(nodes: Sequence[Node]) -> dict[Node, bytes]:
-        by_level: dict[int, list[int]] = defaultdict(list)
-        for node in nodes:
-            by_level[node.level].append(node.position)
         found: dict[Node, bytes] = {}
-        for level, positions in by_level.items():
-            query = (
-                select(Leaf.index, Leaf.leaf_hash).where(Leaf.index.in_(positions))
-                if level == 0
-                else select(TreeNode.position, TreeNode.hash).where(
-                    TreeNode.level == level, TreeNode.position.in_(positions)
+        for start in range(0, len(nodes), MOST_NODES):
+            wanted = nodes[start : start + MOST_NODES]
+            leaves = [node.position for node in wanted if node.level == 0]
+            if leaves:
+                query = select(Leaf.index, Leaf.leaf_hash).where(Leaf.index.in_(leaves))
+                found |= {Node(0, index): hashed for index, hashed in tx.execute(query)}
+            inner: dict[int, list[int]] = defaultdict(list)
+            for node in wanted:
+                if node.level:
+                    inner[node.level].append(node.position)
+            if inner:
+                # Pairs in one IN would make SQLite read the whole table.
+                places = (
+                    (TreeNode.level == level) & TreeNode.position.in_(positions)
+                    for level, positions in sorted(inner.items())
                 )
-            )
-            for position, hashed in tx.execute(query):
-                found[Node(level, position)] = hashed
+                rows = select(TreeNode.level, TreeNode.position, TreeNode.hash).where(or_(*places))
+                for level, position, hashed in tx.execute(rows):
+                    found[Node(level, position)] = hashed
         return found
 
     return read

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|_URL$")
+SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|SIGNING_KEYS|_URL$")
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
 INTERPOLATED = re.compile(r"(?<!\$)\$\{?[A-Z_]")
 
