@@ -41,7 +41,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times, turn the others to UTC."""
+        """Turn an aware time to UTC.
+
+        Raises:
+            ValueError: The time is naive.
+        """
         if value is None:
             return None
         if value.tzinfo is None:

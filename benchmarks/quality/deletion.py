@@ -150,8 +150,9 @@ def study_deletion(
     table.add_column("", no_wrap=True)
     for head in ("forget acc.", "loss", "closed acc./loss", "AUC", "held-out"):
         table.add_column(head, justify="right", no_wrap=True)
-    for head in ("changed", "time", "J", "pass", "missed"):
+    for head in ("changed", "time", "J", "pass"):
         table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("missed in runs")
     table.add_row("untouched", *cells(average(untouched), ""))
     for name, line in lines.items():
         table.add_row(name, *line_cells(line))
@@ -213,7 +214,7 @@ def main() -> None:
     parser.add_argument("--deletions", nargs="+", choices=DELETIONS, default=list(DELETIONS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    console = Console(width=160)
+    console = Console(width=200)
     study = load_study(given.data, given.set, given.rows)
     originals = [
         trained(study.training, recipe_of(given.epochs, seed)) for seed in range(given.seeds)

@@ -107,7 +107,6 @@ def publish(tx: Session, job_id: str, fence: int, outcome: Outcome) -> Version:
     job.parameters = outcome.method_parameters
     job.phase = "publishing"
     report = store_report(tx, job, old.id, new.id, outcome.report, outcome.method)
-    enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=new.id)
     chosen = outcome.method, outcome.method_parameters
     succeed(
         tx,
@@ -121,6 +120,8 @@ def publish(tx: Session, job_id: str, fence: int, outcome: Outcome) -> Version:
         seeds=provenance.seeds_of(old, *chosen),
     )
     _settle_all(tx, [*served, *covered])
+    # Rung for last: destroying what was asked to be destroyed does not wait for it.
+    enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=new.id)
     return new
 
 
