@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Libraries that come with a declared one, whose interface speaks in their terms.
 WITH = {
     "anyio": "fastapi",
+    "backpack": "backpack-for-pytorch",
     "botocore": "boto3",
     "click": "typer",
     "kombu": "celery",
