@@ -145,7 +145,7 @@ def begin_import(tenant_id: str, dataset_id: str, *, on_suppressed: Any = "refus
             tenant_id,
             dataset_id,
             upload,
-            digest="sha256:00",
+            digest=f"sha256:{'00' * 32}",
             on_suppressed=on_suppressed,
         )
         return tx.scalars(select(Job.id).where(Job.revision_id == revision.id)).one()
@@ -252,7 +252,14 @@ def upload_weights(tenant_id: str, model_id: str, version_id: str) -> str:
     with writing() as tx:
         upload = versions.begin_weights(tx, tenant_id, model_id, version_id)
         versions.finish_weights(
-            tx, ACTOR, tenant_id, model_id, version_id, upload, digest="sha256:01", size=36
+            tx,
+            ACTOR,
+            tenant_id,
+            model_id,
+            version_id,
+            upload,
+            digest=f"sha256:{'01' * 32}",
+            size=36,
         )
         query = select(Job.id).where(Job.version_id == version_id, Job.kind == "validate")
         return tx.scalars(query).one()
@@ -316,7 +323,7 @@ def publish(job_id: str, fence: int | None = None) -> str:
         version = tx.get_one(Version, job.version_id)
         outcome = Outcome(
             weights_key=f"weights/{job.tenant_id}/{version.model_id}/{job.id}/{fence}.safetensors",
-            digest="sha256:02",
+            digest=f"sha256:{'02' * 32}",
             size=36,
             parameters=9,
             baseline=None,

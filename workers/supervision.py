@@ -1,8 +1,9 @@
-"""The dispatcher and the sweeper: ``python -m workers.supervision``.
+"""The dispatcher, the sweeper and the sealer: ``python -m workers.supervision``.
 
 The dispatcher rings for jobs that became due, again and again until somebody has taken them. The
 sweeper takes jobs back from workers that died, watches deadlines and clears away what crashes left
-behind. Both need only the database; while the broker is down they go on trying. Any number of such
+behind. The sealer gives audit entries their places in the log, signs it and issues certificates.
+All need only the database; while the broker is down they go on trying. Any number of such
 processes may run.
 """
 
@@ -17,7 +18,7 @@ from types import FrameType
 
 import structlog
 
-from app.domain.actions import importing, upkeep
+from app.domain.actions import certifying, importing, sealing, upkeep
 from app.infra import db, logging, pulse
 from app.infra.settings import Settings, settings
 from app.infra.storage import open_store
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_SECONDS = 5.0
 CHORES_SECONDS = 3600.0
+SEAL_SECONDS = 1.0
+"""Entries are sealed in batches: each one is a commit that writers on SQLite wait for."""
+BATCHES_TO_SIGN = 10
 TRUNCATE_SECONDS = 60.0
 """How long erased bytes stay in the write-ahead log if the worker that erased them was killed."""
 ABANDONED = timedelta(days=1)
@@ -120,6 +124,47 @@ class Sweeper:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+@dataclass
+class Sealer:
+    """Seals what was committed, signs the log, issues the certificates that are due."""
+
+    def tick(self) -> None:
+        """Do whatever is due."""
+        self._seal()
+        with db.reading() as tx:
+            due = certifying.due(tx)
+        for request_id in due:
+            with db.writing() as tx:
+                issued = certifying.issue(tx, request_id)
+            if issued is None:
+                log.warning("certificate.not-issued", request_id=request_id)
+        if due:
+            self._seal()
+
+    def _seal(self) -> None:
+        with db.reading() as tx:
+            if not sealing.is_behind(tx):
+                return
+        # Under a load that never ends, too, what is sealed has to be signed.
+        for _ in range(BATCHES_TO_SIGN):
+            if not self._seal_batch():
+                break
+        with db.reading() as tx:
+            note = sealing.prepare_checkpoint(tx)
+        if note is not None:
+            with db.writing() as tx:
+                sealing.publish_checkpoint(tx, note)
+
+    def _seal_batch(self) -> bool:
+        """Seal some entries, holding SQLite's one writer as shortly as can be."""
+        with db.reading() as tx:
+            batch = sealing.prepare(tx)
+        if batch is not None:
+            with db.writing() as tx:
+                sealing.place(tx, batch)
+        return batch is not None
+
+
 def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> None:
     """Call ``tick`` until ``stop``; when it fails, go on after a pause that grows.
 
@@ -141,7 +186,7 @@ def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> Non
 
 
 def main() -> None:
-    """Run dispatcher and sweeper until SIGINT or SIGTERM."""
+    """Run dispatcher, sweeper and sealer until SIGINT or SIGTERM."""
     config = settings()
     logging.configure()
     stop = threading.Event()
@@ -155,6 +200,7 @@ def main() -> None:
     loops = [
         threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
+        threading.Thread(target=repeat, args=(Sealer().tick, SEAL_SECONDS, stop)),
     ]
     for loop in loops:
         loop.start()

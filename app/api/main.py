@@ -11,7 +11,9 @@ from app.api.routes import (
     access,
     audit,
     datasets,
+    evidence,
     jobs,
+    log,
     methods,
     models,
     operations,
@@ -31,8 +33,10 @@ ROUTERS = (
     versions.router,
     weights.router,
     requests.router,
+    evidence.router,
     jobs.router,
     audit.router,
+    log.router,
     methods.router,
 )
 

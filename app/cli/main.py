@@ -81,6 +81,37 @@ def demo(
     show(seeds, most_epochs)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def verify(context: typer.Context) -> None:
+    """Verify evidence offline; exits with 0 ok, 1 invalid, 2 malformed, 3 untrusted, 4 stale."""
+    from app.ledger.__main__ import main as check
+
+    sys.exit(check(context.args))
+
+
+log = typer.Typer(help="The log that audit entries are sealed into.", no_args_is_help=True)
+app.add_typer(log, name="log")
+
+
+@log.command()
+def fsck() -> None:
+    """Derive the whole tree again from the entries; exits with 1 if anything differs."""
+    from app.cli.log import fsck as check
+
+    sys.exit(check())
+
+
+@log.command()
+def rotate() -> None:
+    """Let a new signing key take over; restart the service afterwards."""
+    from app.cli.log import rotate as renew
+
+    renew()
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from app.client.catalog import Catalog
 from app.client.connection import Document
 from app.client.errors import ApiProblem
+from app.client.evidence import Evidence
 from app.client.requests import Requests
 
 
-class Lethe(Catalog, Requests):
+class Lethe(Catalog, Requests, Evidence):
     """A connection to a Lethe service; close it, or use it as a context manager.
 
     Methods are named after what they do and answer with the service's documents; a document

@@ -125,8 +125,11 @@ class Version(Entity):
     withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     def links(self) -> audit.Links:
-        """Name the version itself and its model."""
-        return audit.Links(version_id=self.id, facts={"model_id": self.model_id})
+        """Name the version itself, its model and the digest of its weights once they are there."""
+        facts = {"model_id": self.model_id}
+        if self.digest is not None:
+            facts["digest"] = self.digest
+        return audit.Links(version_id=self.id, facts=facts)
 
 
 class VersionTaint(Base):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, String
+from sqlalchemy import BigInteger, ForeignKey, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.infra import clock
@@ -29,6 +29,8 @@ class Report(Base):
     parameters_total: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
     """The whole report as the HTTP contract shows it."""
+    canonical: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The same as canonical JSON: the bytes whose digest is logged and certified."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
 

@@ -11,7 +11,14 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-SECRETS = ("bootstrap_key", "secret_key", "database_url", "broker_url", "store_url")
+SECRETS = (
+    "bootstrap_key",
+    "secret_key",
+    "signing_keys",
+    "database_url",
+    "broker_url",
+    "store_url",
+)
 
 
 class Settings(BaseSettings):
@@ -26,6 +33,15 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr | None = None
     secret_key: SecretStr | None = Field(
         default=None, description="Master secret, at least 32 characters; made on first use."
+    )
+    signing_keys: SecretStr | None = Field(
+        default=None, description="Keys of the log; see app/infra/signing. Made on first use."
+    )
+    log_origin: str | None = Field(
+        default=None, description="Name of the log where its keys do not say it."
+    )
+    checkpoint_file: Path | None = Field(
+        default=None, description="Where the last signed checkpoint is kept; below home if unset."
     )
     production: bool = Field(
         default=False, description="Refuse SQLite, made-up secrets and the filesystem broker."
@@ -76,6 +92,13 @@ class Settings(BaseSettings):
             raise ValueError("production needs Redis: set LETHE_BROKER_URL")
         if self.secret_key is None:
             raise ValueError("production needs LETHE_SECRET_KEY or LETHE_SECRET_KEY_FILE")
+        if self.signing_keys is None:
+            raise ValueError("production needs LETHE_SIGNING_KEYS or LETHE_SIGNING_KEYS_FILE")
+
+    @property
+    def kept_checkpoint(self) -> Path:
+        """The last checkpoint of the log, outside the database."""
+        return self.checkpoint_file or self.home / "log.checkpoint"
 
     @property
     def rows_folder(self) -> Path:

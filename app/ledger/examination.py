@@ -191,7 +191,7 @@ class Examination:
                 raise UnloggedFact("a cited entry is not the one that the log holds")
             if entry.tenant != tenant or index >= logged_index:
                 raise UnloggedFact("a cited entry is another tenant's, or came too late")
-        if not stated.issuperset(_digests(certificate)):
+        if not stated.issuperset(stated_digests(certificate)):
             raise UnloggedFact("no cited entry states a digest that the certificate does")
         for run in (target.run for target in certificate.targets if target.run is not None):
             report = self.file(f"reports/{run.job_id}.json")
@@ -321,7 +321,7 @@ class Examination:
             raise MalformedEvidence("the evidence holds a file that nothing refers to")
 
 
-def _digests(certificate: Certificate) -> Iterator[str]:
+def stated_digests(certificate: Certificate) -> Iterator[str]:
     """Every digest that a certificate states and the log therefore has to state."""
     yield certificate.request.commitment.root
     for target in certificate.targets:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.api import transactions, uploads
 from app.client import Lethe
-from app.infra import db, keys
+from app.infra import db, keys, signing
 from app.infra.migrate import alembic_config
 from app.infra.settings import settings
 from tests.conftest import database_like
@@ -80,6 +80,7 @@ def forget_settings() -> None:
         db.engine,
         keys.derive,
         keys._process_secret,
+        signing.keyring,
         uploads.store,
         transactions._turns,
     ):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|_URL$")
+SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|SIGNING_KEYS|_URL$")
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
 INTERPOLATED = re.compile(r"(?<!\$)\$\{?[A-Z_]")
 
@@ -67,6 +67,7 @@ def test_no_secret_has_a_value_or_a_default() -> None:
         "LETHE_DATABASE_URL",
         "LETHE_BROKER_URL",
         "LETHE_SECRET_KEY",
+        "LETHE_SIGNING_KEYS",
         "LETHE_BOOTSTRAP_KEY",
         "AWS_SECRET_ACCESS_KEY",
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.infra import db, keys
+from app.infra import db, keys, signing
 from app.infra.migrate import upgrade_to_head
 from app.infra.settings import settings
 from tests import builders as make
@@ -16,7 +16,7 @@ def forget_settings() -> None:
     """Let everything that was made from the environment be made anew."""
     if db.engine.cache_info().currsize:
         db.engine().dispose()
-    for cached in (settings, db.engine, keys.derive, keys._process_secret):
+    for cached in (settings, db.engine, keys.derive, keys._process_secret, signing.keyring):
         cached.cache_clear()
 
 
@@ -50,6 +50,18 @@ def sqlite_home(
     """The same on SQLite alone, where a test is about rules and not about the database."""
     monkeypatch.setenv("LETHE_HOME", str(tmp_path))
     shutil.copy(sqlite_template, tmp_path / "lethe.db")
+    forget_settings()
+    yield tmp_path
+    forget_settings()
+
+
+@pytest.fixture
+def postgres_home(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The same on PostgreSQL alone, where several transactions write at once."""
+    monkeypatch.setenv("LETHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LETHE_DATABASE_URL", postgres_url)
     forget_settings()
     yield tmp_path
     forget_settings()

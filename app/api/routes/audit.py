@@ -1,7 +1,4 @@
-"""The audit trail.
-
-The log's checkpoints, keys, leaves and proofs belong beside it, under ``/v1/log``.
-"""
+"""The audit trail."""
 
 from typing import Annotated
 
@@ -41,4 +38,4 @@ def list_entries(
         type=type,
         after=after,
     )
-    return listed(page, [EntryOut.of(entry) for entry in part.items], part.next_cursor)
+    return listed(page, EntryOut.all_of(tx, part.items), part.next_cursor)

@@ -1,8 +1,9 @@
 """Deletion and correction requests: filed, previewed, read, cancelled, retried.
 
-Approval, rejection, extension, hold and release, certificates and evidence belong here too.
+Approval, rejection, extension, hold and release belong here too.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -39,7 +40,7 @@ from app.api.waiting import patiently
 from app.domain import requests as nouns
 from app.domain.actions import cancelling, intake, retrying
 from app.domain.errors import Conflict, NotFound, Refused, StaleVersion
-from app.domain.queries import audit, catalog, requests
+from app.domain.queries import audit, catalog, evidence, requests
 
 router = APIRouter(prefix="/v1", tags=["Requests"], route_class=ApiRoute)
 
@@ -150,7 +151,7 @@ def list_events(request_id: str, caller: RequestReader, tx: Look, page: Paging) 
     """List a request's audit entries, oldest first."""
     request = catalog.load(tx, nouns.Request, caller.tenant_id, request_id)
     part = audit.entries(tx, caller.tenant_id, page.order, request_id=request.id)
-    return listed(page, [EntryOut.of(entry) for entry in part.items], part.next_cursor)
+    return listed(page, EntryOut.all_of(tx, part.items), part.next_cursor)
 
 
 @router.post(
@@ -177,11 +178,20 @@ def retry_request(request_id: str, caller: Decider, tx: Once, if_match: IfMatch)
 
 def document(tx: Session, request: nouns.Request) -> RequestOut:
     """Return a request's document."""
-    return RequestOut.of(request, requests.targets(tx, [request.id]).get(request.id, []))
+    [shown] = _documents(tx, [request])
+    return shown
 
 
 def _listed(tx: Session, page: Page, filters: SearchIn) -> Response:
     part = requests.requests(tx, page.tenant_id, page.order, **filters.model_dump())
-    targets = requests.targets(tx, [request.id for request in part.items])
-    items = [RequestOut.of(request, targets.get(request.id, [])) for request in part.items]
-    return listed(page, items, part.next_cursor)
+    return listed(page, _documents(tx, part.items), part.next_cursor)
+
+
+def _documents(tx: Session, found: Sequence[nouns.Request]) -> list[RequestOut]:
+    ids = [request.id for request in found]
+    targets = requests.targets(tx, ids)
+    certified = evidence.certified(tx, ids)
+    return [
+        RequestOut.of(request, targets.get(request.id, []), is_certified=request.id in certified)
+        for request in found
+    ]

@@ -1,11 +1,14 @@
 """Audit entries."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.api.schemas.base import Output, Time
 from app.domain.audit import AuditEntry
+from app.domain.queries import log
 
 
 class EntityOut(Output):
@@ -33,10 +36,16 @@ class EntryOut(Output):
     leaf_hash: str | None
 
     @classmethod
-    def of(cls, entry: AuditEntry) -> Self:
-        """Write an entry's document; entries are not sealed yet."""
+    def all_of(cls, tx: Session, entries: Sequence[AuditEntry]) -> list[Self]:
+        """Write the documents of entries, with their places in the log."""
+        places = log.places(tx, [entry.id for entry in entries])
+        return [cls.of(entry, places.get(entry.id)) for entry in entries]
+
+    @classmethod
+    def of(cls, entry: AuditEntry, place: log.Place | None) -> Self:
+        """Write an entry's document; without a place it is not sealed yet."""
         return cls(
-            index=None,
+            index=None if place is None else place.index,
             id=entry.id,
             time=entry.time,
             type=entry.type,
@@ -48,5 +57,5 @@ class EntryOut(Output):
             from_state=entry.from_state,
             to_state=entry.to_state,
             facts=entry.facts,
-            leaf_hash=None,
+            leaf_hash=None if place is None else place.leaf_hash,
         )

@@ -166,8 +166,10 @@ class RequestOut(Output):
     certificate: str | None
 
     @classmethod
-    def of(cls, request: requests.Request, targets: Sequence[TargetView]) -> Self:
-        """Write a request's document; no certificate is issued yet."""
+    def of(
+        cls, request: requests.Request, targets: Sequence[TargetView], *, is_certified: bool
+    ) -> Self:
+        """Write a request's document; ``certificate`` is null until there is one."""
         return cls(
             id=request.id,
             kind=request.kind,
@@ -182,7 +184,7 @@ class RequestOut(Output):
             completed_at=request.completed_at,
             counts=CountsOut(**request.counts),
             targets=[TargetOut.of(view) for view in targets],
-            certificate=None,
+            certificate=f"/v1/requests/{request.id}/certificate" if is_certified else None,
         )
 
 

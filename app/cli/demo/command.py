@@ -47,6 +47,8 @@ def demo(seeds: int, most_epochs: int) -> None:
         sys.exit(1)
     show(console, stories)
     show_entries(console, stories[-1])
+    for line in stories[-1].evidence:
+        console.print(f"evidence: {line}", highlight=False, markup=False)
     if faults := judge(console, stories):
         for fault in faults:
             console.print(f"failed: {fault}", style="bold red", markup=False)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from app.cli.demo.digits import COLUMNS, INPUTS
+from app.cli.demo.evidence import prove
 from app.cli.demo.figures import Figures, after_correction, after_deletion
 from app.cli.demo.network import ARCHITECTURE, network, plan
 from app.cli.demo.preparation import Prepared
@@ -85,12 +86,14 @@ class Told:
         correction: Outcome of the label correction.
         deletion: Outcome of the deletion.
         entries: The audit entries of the deletion.
+        evidence: What the offline verifier said, a line each.
     """
 
     seed: int
     correction: Outcome
     deletion: Outcome
     entries: list[Document]
+    evidence: tuple[str, ...] = ()
 
 
 def tell(client: Lethe, prepared: Prepared, folder: Path, progress: Progress) -> Told:
@@ -118,13 +121,16 @@ def tell(client: Lethe, prepared: Prepared, folder: Path, progress: Progress) ->
     order = client.submit_deletion(
         dataset_id, subject_ids=[writer], regulation="gdpr", reference="erasure"
     )
-    deletion, _, _ = chapter.carry_out(
+    deletion, version, _ = chapter.carry_out(
         order, version, model, after_deletion, prepared.without_writer
     )
     erased = client.revision(dataset_id, 1)["erased_rows"]
     if erased != int(prepared.is_of_writer.sum()):
         deletion.faults.append(f"{erased} rows were erased")
-    return Told(prepared.seed, correction, deletion, list(client.events(order["id"])))
+    proof = prove(client, order["id"], folder / f"{version['id']}.safetensors", folder)
+    deletion.faults.extend(proof.faults)
+    entries = list(client.events(order["id"]))
+    return Told(prepared.seed, correction, deletion, entries, proof.lines)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.domain import gate
+from app.domain import commitments, gate
 from app.domain.actions import suppressing
 from app.domain.actions.settling import settle
 from app.domain.actions.taints import add_target, taint
@@ -173,12 +173,13 @@ def _receive(
 
 
 def _accept(tx: Session, actor: Actor, request: Request, found: _Found) -> Request:
+    committed = commitments.commit(tx, request, commitments.members_of(found.named))
     if found.named.is_nothing:
         request.completed_at = clock.database_now(tx)
-        move(tx, request, "nothing_found", actor, counts=found.named.counts)
+        move(tx, request, "nothing_found", actor, counts=found.named.counts, **committed)
         return request
     _keep_rows(tx, request, found)
-    move(tx, request, "accepted", actor, counts=found.named.counts)
+    move(tx, request, "accepted", actor, counts=found.named.counts, **committed)
     targets = 0
     for item in found.reached(tx):
         taint(tx, actor, item.version, request)

@@ -6,12 +6,13 @@ the end of the old one, targets, jobs and requests. Either all of it is true or 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import methods
+from app.domain import methods, provenance
 from app.domain.actions.ending import end_badly
 from app.domain.actions.queueing import advance, enqueue, ring, ring_waiting, succeed
 from app.domain.actions.reporting import store_report
@@ -105,8 +106,19 @@ def publish(tx: Session, job_id: str, fence: int, outcome: Outcome) -> Version:
     job.method = outcome.method
     job.parameters = outcome.method_parameters
     job.phase = "publishing"
-    store_report(tx, job, old.id, new.id, outcome.report, outcome.method)
-    succeed(tx, job, WORKER, result_version_id=new.id, digest=outcome.digest)
+    report = store_report(tx, job, old.id, new.id, outcome.report, outcome.method)
+    chosen = outcome.method, outcome.method_parameters
+    succeed(
+        tx,
+        job,
+        WORKER,
+        result_version_id=new.id,
+        digest=outcome.digest,
+        parent_digest=old.digest,
+        report_sha256=sha256(report.canonical or b"").hexdigest(),
+        inputs=provenance.inputs_of(tx, job, old, *chosen),
+        seeds=provenance.seeds_of(old, *chosen),
+    )
     _settle_all(tx, [*served, *covered])
     # Rung for last: destroying what was asked to be destroyed does not wait for it.
     enqueue(tx, WORKER, tenant_id=job.tenant_id, kind="curvature", version_id=new.id)

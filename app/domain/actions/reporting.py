@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.canonical import canonical_bytes
 from app.domain.jobs import Job
 from app.domain.reports import Gate, Measurement, Report
 from app.infra.ids import new_id
@@ -46,6 +47,7 @@ def store_report(
         parameters_changed=int(cost.get("parameters_changed", 0)),
         parameters_total=int(cost.get("parameters_total", 0)),
         document=dict(document),
+        canonical=canonical_bytes(document),
     )
     tx.add(report)
     tx.flush()

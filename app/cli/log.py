@@ -1,0 +1,39 @@
+"""``lethe log``: the log is derived again from the entries, and its keys are renewed."""
+
+from app.domain.fsck import Fault, inspect
+from app.infra import db
+from app.infra.settings import settings
+from app.infra.signing import keyring
+from app.infra.signing import rotate as renew
+
+MOST_SHOWN = 20
+
+
+def fsck() -> int:
+    """Compare the stored log with its entries; print what differs.
+
+    Returns:
+        0 if nothing does, else 1.
+    """
+    faults: list[Fault] = []
+    with db.reading() as tx:
+        if tx.get_bind().dialect.name == "postgresql":
+            # SQLite's readers see one state of the database anyway.
+            tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        found = inspect(tx, faults)
+    for fault in faults[:MOST_SHOWN]:
+        print(f"{fault.name}: {fault.detail}")
+    print(
+        f"{found.leaves} leaves, {found.nodes} nodes, {found.checkpoints} checkpoints,"
+        f" {found.waiting} entries not sealed yet; {len(faults)} faults"
+    )
+    return 1 if faults else 0
+
+
+def rotate() -> None:
+    """Make a new signing key and print all keys."""
+    renew(settings())
+    keyring.cache_clear()
+    for item in keyring().document()["items"]:
+        print(f"{item['vkey']} from {item['valid_from']} until {item['valid_until'] or 'further'}")
+    print("restart the service: its processes have read the keys at their start")

@@ -1,0 +1,111 @@
+"""Certificates are issued: built from the log, signed, stored, and logged themselves.
+
+A request is due once the entry of its end is sealed, and with it every entry before. What
+cannot be certified, such as what was done before there was a log, says so in ``failure`` and
+is left to people.
+"""
+
+from hashlib import sha256
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.domain import audit
+from app.domain.audit import SYSTEM
+from app.domain.certified import build
+from app.domain.log import CertificateDue, IssuedCertificate
+from app.domain.requests import Request
+from app.infra.ids import new_id
+from app.infra.signing import keyring
+from app.ledger.certificates import Certificate
+from app.ledger.entries import CERTIFICATE_ISSUED
+from app.ledger.errors import LedgerError
+from app.ledger.records import moment
+from app.ledger.soundness import verify_soundness
+from app.ledger.statements import PAYLOAD_TYPE
+
+MOST_AT_ONCE = 100
+
+
+def due(tx: Session) -> list[str]:
+    """Return ids of requests whose certificate is to be issued."""
+    query = (
+        select(CertificateDue.request_id)
+        .where(CertificateDue.failure.is_(None))
+        .order_by(CertificateDue.request_id)
+        .limit(MOST_AT_ONCE)
+    )
+    return list(tx.scalars(query))
+
+
+def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
+    """Issue the certificate of a request that is due.
+
+    Args:
+        tx: A transaction of its own.
+        request_id: Which request.
+
+    Returns:
+        The certificate; None if another process issues it, or it cannot be issued.
+
+    Raises:
+        SigningError: No key may sign now; the request stays due.
+    """
+    waiting = tx.scalar(
+        select(CertificateDue)
+        .where(CertificateDue.request_id == request_id, CertificateDue.failure.is_(None))
+        .with_for_update(skip_locked=True)
+    )
+    if waiting is None:
+        return None
+    request = tx.get_one(Request, request_id)
+    ring = keyring()
+    try:
+        certificate = build(tx, request, ring.origin)
+        payload = bytes(certificate.statement())
+        verify_soundness(Certificate.parse(payload))
+    except (LedgerError, LookupError, TypeError, ValueError) as error:
+        # Whatever is odd about one request must not keep the others waiting.
+        waiting.failure = type(error).__name__
+        return None
+    signer = ring.signer(moment(certificate.issued_at))
+    return _store(tx, waiting, certificate, bytes(signer.sign_envelope(PAYLOAD_TYPE, payload)))
+
+
+def _store(
+    tx: Session, waiting: CertificateDue, certificate: Certificate, envelope: bytes
+) -> IssuedCertificate:
+    digest = sha256(bytes(certificate.statement())).hexdigest()
+    id, request_id, tenant_id = new_id("cert"), waiting.request_id, waiting.tenant_id
+    entry = audit.append(
+        tx,
+        tenant_id=tenant_id,
+        type=CERTIFICATE_ISSUED,
+        actor=SYSTEM,
+        entity_kind="certificate",
+        entity_id=id,
+        links=audit.Links(
+            request_id=request_id,
+            facts={"certificate_sha256": digest, "kind": certificate.kind},
+        ),
+    )
+    earlier = tx.scalar(
+        select(func.count())
+        .select_from(IssuedCertificate)
+        .where(IssuedCertificate.request_id == request_id)
+    )
+    issued = IssuedCertificate(
+        id=id,
+        tenant_id=tenant_id,
+        request_id=request_id,
+        number=earlier or 0,
+        kind=certificate.kind,
+        sha256=digest,
+        envelope=envelope,
+        entry_id=entry.id,
+        issued_at=moment(certificate.issued_at),
+    )
+    tx.add(issued)
+    tx.delete(waiting)
+    tx.flush()
+    return issued

@@ -1,0 +1,28 @@
+"""What the log signs with, and what it has signed last."""
+
+from app.infra.signing.errors import (
+    KeysMalformed,
+    NoSigningKey,
+    OtherOrigin,
+    OtherRoot,
+    SigningError,
+    SmallerTree,
+)
+from app.infra.signing.kept import Keeper, keeper
+from app.infra.signing.keys import Keyring, SigningKey, keyring, make_keyring, rotate
+
+__all__ = [
+    "Keeper",
+    "Keyring",
+    "KeysMalformed",
+    "NoSigningKey",
+    "OtherOrigin",
+    "OtherRoot",
+    "SigningError",
+    "SigningKey",
+    "SmallerTree",
+    "keeper",
+    "keyring",
+    "make_keyring",
+    "rotate",
+]
