@@ -25,7 +25,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict:
     return document
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1/nothing", "/v1/datasets/", "/v1/log/checkpoint"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/nothing", "/v1/datasets/", "/v1/log/nothing"])
 def test_an_unknown_path_is_a_problem(http: httpx.Client, path: str) -> None:
     problem(http.get(path), 404, "not-found")
 
