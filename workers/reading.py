@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from app.domain.catalog import Version
 from app.domain.edits import Edits
 from app.infra.rows import BadInputs, Overlay, RowStore
-from app.unlearning.rows import Batch, Rows, TensorRows, empty
+from app.unlearning.architectures import count_activations
+from app.unlearning.rows import Batch, CappedRows, Rows, TensorRows, empty
 from workers.inputs.encoder import make_encoder
 from workers.inputs.store_rows import StoreRows
 
@@ -20,6 +21,13 @@ RowNumbers = NDArray[np.int64]
 MEMORY_BYTES = 512 * 2**20
 """Rows that fit into this much memory are decoded once; others are decoded whenever read."""
 BATCH_ROWS = 1024
+MOST_ACTIVATIONS = 2**28
+"""Scalars that one forward pass may make (1 GiB in float32): batches are cut to fit, and a
+network that needs more for a single row is refused."""
+
+
+class NetworkTooLarge(Exception):
+    """A forward pass over one row makes more than ``MOST_ACTIVATIONS`` scalars."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Reader:
 
         Raises:
             BadInputs: The inputs do not fit the columns, or there is no label column.
+            NetworkTooLarge: One row is too much for the network's memory.
         """
         if not len(numbers):
             return empty()
@@ -48,9 +57,16 @@ class Reader:
         if label is None:
             raise BadInputs("/objective", "the dataset has no label column")
         encoder = make_encoder(self.version.inputs, self.store.columns)
-        return StoreRows(
+        rows = StoreRows(
             self.store, numbers, encoder, label, self.version.objective, values, str(self.device)
         )
+        one = encoder.encode(self.store, numbers[:1], values, str(self.device))
+        needed = count_activations(self.version.architecture, one)
+        if needed is None:  # Running it will show what is wrong.
+            return rows
+        if needed > MOST_ACTIVATIONS:
+            raise NetworkTooLarge
+        return CappedRows(rows, MOST_ACTIVATIONS // max(1, needed))
 
 
 def open_reader(root: Path, edits: Edits, version: Version, device: torch.device) -> Reader:
@@ -87,6 +103,8 @@ def in_memory(rows: Rows, limit: int = MEMORY_BYTES) -> Rows:
     """Decode rows once and for all if they fit into ``limit`` bytes."""
     if not len(rows):
         return rows
+    if isinstance(rows, CappedRows):
+        return CappedRows(in_memory(rows.rows, limit), rows.most)
     one = rows.take(torch.zeros(1, dtype=torch.int64))
     if len(rows) * _bytes(one) > limit:
         return rows

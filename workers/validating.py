@@ -28,6 +28,8 @@ from workers.inputs.errors import InputsError
 from workers.lease import Lease
 from workers.networks import open_network
 from workers.reading import (
+    MOST_ACTIVATIONS,
+    NetworkTooLarge,
     Reader,
     RowNumbers,
     holdout_numbers,
@@ -134,6 +136,11 @@ def _baseline(
         try:
             rows = reader.rows(numbers, standing.trained)
             figures[name] = baseline(model, objective, rows)
+        except NetworkTooLarge as error:
+            raise Refusal(
+                "network-too-large",
+                f"the network makes more than {MOST_ACTIVATIONS:,} numbers of a single row",
+            ) from error
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             # torch's message may quote a label that is out of range.
             raise Refusal(

@@ -6,15 +6,19 @@ The objective of every model here is
 
 all parameters, biases and norm weights included. The loss of one row is
 
-* ``cross_entropy``: softmax cross-entropy, outputs (b, C), targets (b,) int64;
+* ``cross_entropy``: softmax cross-entropy, outputs (b, C), targets (b,) int64. Of sequences,
+  outputs (b, T, C) and targets (b, T): the mean over the row's tokens of their cross-entropies,
+  leaving out tokens whose target is ``IGNORED``; a row of nothing else has the loss 0. A sequence
+  is one row: its gradient is that of the mean, not those of its tokens;
 * ``binary_cross_entropy``: logistic loss, outputs (b,) or (b, 1), targets (b,) or (b, 1) in [0, 1];
 * ``mean_squared_error``: mean over the k output columns of (output - target)^2, outputs (b, k) or
   (b,). The mean, not the sum: its Hessian is (2 / k) I.
 
-The Hessian ``Q`` of each loss with respect to the outputs does not depend on the targets and is
-positive semidefinite, so it has roots ``Q = sum_c r_c r_c^T``. Back-propagating the columns
-``r_c`` gives the generalised Gauss-Newton matrix (Schraudolph 2002); back-propagating one sum of
-the columns with random signs gives an unbiased estimate of it in a single pass.
+The Hessian ``Q`` of each loss with respect to the outputs depends on the targets only through
+which tokens are left out and is positive semidefinite, so it has roots ``Q = sum_c r_c r_c^T``.
+Back-propagating the columns ``r_c`` gives the generalised Gauss-Newton matrix (Schraudolph 2002);
+back-propagating one sum of the columns with random signs gives an unbiased estimate of it in a
+single pass.
 """
 
 from __future__ import annotations
@@ -31,6 +35,12 @@ from torch.nn import functional
 from app.unlearning.errors import BadParameters
 
 LossName = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
+
+IGNORED = -100
+"""The target of a token that does not count, such as padding; torch and its relatives agree."""
+
+_TOGETHER = 2**20
+"""Scalars of root columns that are computed together."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +70,20 @@ class Objective:
         """Return the loss of each row, without weight decay.
 
         Args:
-            outputs: (b, C), (b, k) or (b,), see the module.
-            targets: (b,) or (b, k).
+            outputs: (b, C), (b, T, C), (b, k) or (b,), see the module.
+            targets: (b,), (b, T) or (b, k).
 
         Returns:
             (b,), differentiable in ``outputs``.
         """
         if self.name == "cross_entropy":
-            return functional.cross_entropy(outputs, targets, reduction="none")
+            if outputs.dim() == 2:
+                return functional.cross_entropy(outputs, targets, reduction="none")
+            flat = outputs.flatten(0, -2)
+            losses = functional.cross_entropy(
+                flat, targets.flatten(), ignore_index=IGNORED, reduction="none"
+            )
+            return (losses.view(targets.shape) * _shares(outputs, targets)).sum(1)
         if self.name == "binary_cross_entropy":
             flat = outputs.reshape(len(outputs))
             wanted = targets.reshape(len(outputs)).to(outputs.dtype)
@@ -87,16 +103,64 @@ class Objective:
         """
         outputs = outputs.detach()
         if self.name == "cross_entropy":
-            hit = targets[:, None]
-            return torch.softmax(outputs, 1).scatter_add_(
-                1, hit, outputs.new_full((1, 1), -1.0).expand_as(hit)
-            )
+            # Whatever an ignored token's target is replaced by, its share is zero.
+            hit = targets[..., None].clamp(min=0)
+            gradient = torch.softmax(outputs, -1)
+            gradient.scatter_add_(-1, hit, gradient.new_full((), -1.0).expand_as(hit))
+            if outputs.dim() == 2:
+                return gradient
+            return gradient.mul_(_shares(outputs, targets)[..., None])
         wanted = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
             return torch.sigmoid(outputs) - wanted
         return (outputs - wanted) * (2.0 / _columns(outputs))
 
-    def root_columns(self, outputs: Tensor) -> Iterator[Tensor]:
+    def drawn_gradient(
+        self, outputs: Tensor, noise: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Return the gradient of each row's loss for targets that the model itself draws.
+
+        The model is read as a distribution of targets of which the loss is the negative
+        logarithm: categorical, Bernoulli, and for ``mean_squared_error`` normal with variance
+        k / 2 in each column. The mean of g g^T is then the Hessian (the Fisher matrix). Each of
+        a sequence's T tokens enters with the factor 1 / sqrt(T) in place of 1 / T, which makes
+        that true of the mean over tokens as well.
+
+        Args:
+            outputs: As in :meth:`losses`; not differentiated through.
+            noise: See :meth:`noise_shape`.
+            targets: Which tokens of sequences count; None means all.
+
+        Returns:
+            A tensor g of the shape of ``outputs``.
+        """
+        outputs = outputs.detach()
+        if self.name == "cross_entropy":
+            gradient = torch.softmax(outputs, -1)
+            sums = gradient.cumsum(-1)
+            # The last sum is one up to rounding, which must not decide.
+            drawn = torch.searchsorted(sums, (noise * sums[..., -1])[..., None], right=True)
+            drawn.clamp_(max=outputs.shape[-1] - 1)
+            gradient.scatter_add_(-1, drawn, gradient.new_full((), -1.0).expand_as(drawn))
+            return _scaled(gradient, _shares(outputs, targets).sqrt())
+        if self.name == "binary_cross_entropy":
+            probability = torch.sigmoid(outputs)
+            return probability - (noise < probability).to(outputs.dtype)
+        normal = math.sqrt(2.0) * torch.erfinv(2.0 * noise - 1.0)
+        return normal * math.sqrt(2.0 / _columns(outputs))
+
+    def noise_shape(self, outputs: Tensor) -> torch.Size:
+        """Return the shape of the noise, uniform in (0, 1), that :meth:`drawn_gradient` takes.
+
+        Args:
+            outputs: As in :meth:`losses`.
+
+        Returns:
+            One number per distribution: a class has one, every column of a regression its own.
+        """
+        return outputs.shape[:-1] if self.name == "cross_entropy" else outputs.shape
+
+    def root_columns(self, outputs: Tensor, targets: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the columns of an exact root of each row's output Hessian.
 
         For the softmax the closed-form Cholesky factor of diag(p) - p p^T is used (Tanabe and
@@ -105,62 +169,78 @@ class Objective:
 
         Args:
             outputs: As in :meth:`losses`; not differentiated through.
+            targets: Which tokens of sequences count; None means all.
 
         Yields:
             Tensors r_c of the shape of ``outputs`` with sum over c of r_c r_c^T = Hessian: C - 1
-            of them for ``cross_entropy``, 1 for ``binary_cross_entropy``, k for
-            ``mean_squared_error``.
+            of them for ``cross_entropy`` (for each token of a sequence), 1 for
+            ``binary_cross_entropy``, k for ``mean_squared_error``.
         """
         outputs = outputs.detach()
-        if self.name == "cross_entropy":
+        if self.name == "cross_entropy" and outputs.dim() == 2:
             yield from _softmax_cholesky(outputs)
+        elif self.name == "cross_entropy":
+            factors = _shares(outputs, targets).sqrt()
+            for token in range(outputs.shape[1]):
+                for column in _softmax_cholesky(outputs[:, token]):
+                    root = torch.zeros_like(outputs)
+                    root[:, token] = column * factors[:, token, None]
+                    yield root
         elif self.name == "binary_cross_entropy":
             yield _logistic_root(outputs)
         else:
             columns = _columns(outputs)
-            for column in range(columns):
+            for position in range(columns):
                 root = torch.zeros_like(outputs)
-                root.view(len(outputs), columns)[:, column] = math.sqrt(2.0 / columns)
+                root.view(len(outputs), columns)[:, position] = math.sqrt(2.0 / columns)
                 yield root
 
-    def root_draw(self, outputs: Tensor, signs: Tensor) -> Tensor:
+    def root_draw(self, outputs: Tensor, signs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Combine the columns of a root with random signs.
 
         For the softmax: s = sum over c of eps_c sqrt(p_c) (e_c - p), for which
         E[s s^T] = diag(p) - p p^T. The symmetric-looking root is used here instead of the Cholesky
-        factor because all classes then share the randomness alike.
+        factor because all classes then share the randomness alike. Tokens have signs of their own.
 
         Args:
             outputs: As in :meth:`losses`; not differentiated through.
             signs: Independent +1 or -1, of the shape of ``outputs``.
+            targets: Which tokens of sequences count; None means all.
 
         Returns:
             A tensor s of the shape of ``outputs`` with E[s s^T] = Hessian for each row.
         """
         outputs = outputs.detach()
         if self.name == "cross_entropy":
-            probabilities = torch.softmax(outputs, 1)
-            signed = probabilities.sqrt() * signs
-            return signed - probabilities * signed.sum(1, keepdim=True)
+            probabilities = torch.softmax(outputs, -1)
+            signed = probabilities.sqrt().mul_(signs)
+            sums = signed.sum(-1, keepdim=True)
+            return _scaled(
+                signed.addcmul_(probabilities, sums, value=-1), _shares(outputs, targets).sqrt()
+            )
         if self.name == "binary_cross_entropy":
             return _logistic_root(outputs) * signs
         return signs * math.sqrt(2.0 / _columns(outputs))
 
-    def output_curvature_product(self, outputs: Tensor, direction: Tensor) -> Tensor:
+    def output_curvature_product(
+        self, outputs: Tensor, direction: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
         """Multiply each row's output Hessian by a direction.
 
         Args:
             outputs: As in :meth:`losses`; not differentiated through.
             direction: A tensor of the shape of ``outputs``.
+            targets: Which tokens of sequences count; None means all.
 
         Returns:
             A tensor of the shape of ``outputs``.
         """
         outputs = outputs.detach()
         if self.name == "cross_entropy":
-            probabilities = torch.softmax(outputs, 1)
+            probabilities = torch.softmax(outputs, -1)
             weighted = probabilities * direction
-            return weighted - probabilities * weighted.sum(1, keepdim=True)
+            product = weighted - probabilities * weighted.sum(-1, keepdim=True)
+            return _scaled(product, _shares(outputs, targets))
         if self.name == "binary_cross_entropy":
             return _logistic_root(outputs).square() * direction
         return direction * (2.0 / _columns(outputs))
@@ -168,6 +248,21 @@ class Objective:
 
 def _columns(outputs: Tensor) -> int:
     return outputs[0].numel() if outputs.dim() > 1 else 1
+
+
+def _shares(outputs: Tensor, targets: Tensor | None) -> Tensor:
+    """Return what each softmax contributes to the loss of its row, (b,) or (b, T)."""
+    if outputs.dim() == 2:
+        return outputs.new_ones(())
+    if targets is None:
+        return outputs.new_full((), 1.0 / outputs.shape[1]).expand(outputs.shape[:-1])
+    counted = (targets != IGNORED).to(outputs.dtype)
+    return counted / counted.sum(1, keepdim=True).clamp(min=1.0)
+
+
+def _scaled(values: Tensor, factors: Tensor) -> Tensor:
+    """Multiply in place, by (b, T) factors along the last axis; a single row's factor is one."""
+    return values.mul_(factors[..., None]) if factors.dim() else values
 
 
 def _logistic_root(outputs: Tensor) -> Tensor:
@@ -183,10 +278,15 @@ def _softmax_cholesky(logits: Tensor) -> Iterator[Tensor]:
     """
     logs = torch.log_softmax(logits, 1)
     tails = logs.flip(1).logcumsumexp(1).flip(1)  # tails[:, c] = log of the sum over j >= c
-    for c in range(logits.shape[1] - 1):
-        diagonal = (0.5 * (logs[:, c] + tails[:, c + 1] - tails[:, c])).exp()
-        column = torch.zeros_like(logits)
-        column[:, c] = diagonal
-        column[:, c + 1 :] = -(logs[:, c + 1 :] - tails[:, c + 1 : c + 2]).exp()
-        column[:, c + 1 :] *= diagonal[:, None]
-        yield column
+    diagonals = (0.5 * (logs[:, :-1] + tails[:, 1:] - tails[:, :-1])).exp()
+    last = logits.shape[1] - 1
+    classes = torch.arange(last + 1, device=logits.device)
+    step = max(1, _TOGETHER // max(1, logits.numel()))
+    for start in range(0, last, step):
+        stop = min(start + step, last)
+        columns = logs - tails[:, start + 1 : stop + 1].t()[:, :, None]  # (columns, b, C)
+        # Before it is raised to a power: the ratio may overflow where it does not belong.
+        columns.masked_fill_((classes <= classes[start:stop, None])[:, None], -math.inf)
+        columns.exp_().mul_(-diagonals[:, start:stop].t()[:, :, None])
+        columns.diagonal(start, 0, 2).copy_(diagonals[:, start:stop])
+        yield from columns

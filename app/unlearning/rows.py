@@ -140,6 +140,31 @@ class WeightedRows:
 
 
 @dataclass(frozen=True)
+class CappedRows:
+    """The rows of ``rows``, streamed in batches that the memory can bear.
+
+    Attributes:
+        rows: The rows.
+        most: Rows of a batch at most, >= 1, whatever is asked for.
+    """
+
+    rows: Rows
+    most: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Stream all rows in order, at most ``size`` and at most ``most`` at a time."""
+        return self.rows.batches(min(size, self.most))
+
+    def take(self, positions: Tensor) -> Batch:
+        """Return the rows at ``positions``, however many: a training step is not divided."""
+        return self.rows.take(positions)
+
+
+@dataclass(frozen=True)
 class ConcatenatedRows:
     """Several sets of rows one after the other.
 

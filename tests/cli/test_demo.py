@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch.testing import assert_close
 
 from app.cli.demo.command import judge
 from app.cli.demo.digits import CLASSES, load_digits
+from app.cli.demo.ending import ending_on_sigterm
 from app.cli.demo.figures import Figures
 from app.cli.demo.network import ARCHITECTURE, network
 from app.cli.demo.story import Outcome, Told, disagreements
@@ -94,14 +95,31 @@ def test_interrupted_demonstration_leaves_nothing(tmp_path: Path) -> None:
             seen += line
         assert started_in(tmp_path)
         command.send_signal(signal.SIGTERM)
-        command.communicate(timeout=60)
+        output, _ = command.communicate(timeout=60)
 
-    assert command.returncode == 128 + signal.SIGTERM
+    assert command.returncode == 128 + signal.SIGTERM, seen + output
     deadline = time.monotonic() + 10
     while started_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert started_in(tmp_path) == []
     assert list(tmp_path.glob("lethe-*")) == []
+
+
+def test_sigterm_ends_work_that_lost_the_first_exception() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        with suppress(SystemExit):  # as in a finaliser, where Python drops what is raised
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        time.sleep(30)
+
+    with pytest.raises(SystemExit) as ended, ending_on_sigterm():
+        work()
+
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_temporary_service_is_not_led_to_the_database_of_the_surroundings(

@@ -145,6 +145,32 @@ def test_network_that_does_not_fit_its_rows(
     traces.require_refusal(before)
 
 
+def test_network_whose_few_weights_make_more_numbers_than_memory_holds(
+    controller: Controller, traces: Traces, dataset_id: str
+) -> None:
+    model_id = controller.create_model("wide")["id"]
+    layers = [
+        {"type": "unflatten", "dim": 1, "unflattened_size": [1, 1, FEATURES]},
+        {"type": "adaptive_avg_pool2d", "output_size": [1024, 1024]},
+        {"type": "conv2d", "in_channels": 1, "out_channels": 512, "kernel_size": 1, "bias": False},
+        {"type": "adaptive_avg_pool2d", "output_size": [1, 1]},
+        {"type": "flatten"},
+        {"type": "linear", "in_features": 512, "out_features": CLASSES, "bias": False},
+    ]
+    architecture = {"builder": "sequential", "config": {"layers": layers}}
+    weights = save({
+        "2.weight": torch.zeros(512, 1, 1, 1),
+        "5.weight": torch.zeros(CLASSES, 512),
+    })
+    order = version_order(dataset_id, architecture=architecture, recipe=None)
+    version = model_id, controller.create_version(model_id, order)["id"]
+    before = traces.now()
+    controller.upload_weights(*version, weights)
+    found = controller.wait_for_version(*version, PATIENCE_SECONDS)
+    assert (found["state"], found["error"]["code"]) == ("invalid", "network-too-large")
+    traces.require_refusal(before)
+
+
 def test_after_a_refusal_the_right_file_is_still_welcome_and_only_once(
     service: Service, controller: Controller, traces: Traces, dataset_id: str
 ) -> None:

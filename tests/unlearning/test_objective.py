@@ -11,11 +11,12 @@ from torch.func import jacrev
 from torch.testing import assert_close
 
 from app.unlearning.errors import BadParameters
-from app.unlearning.objective import LossName, Objective
+from app.unlearning.objective import IGNORED, LossName, Objective
 
 SHAPES: list[tuple[LossName, tuple[int, ...]]] = [
     ("cross_entropy", (5,)),
     ("cross_entropy", (2,)),
+    ("cross_entropy", (3, 2)),
     ("binary_cross_entropy", (1,)),
     ("binary_cross_entropy", ()),
     ("mean_squared_error", (3,)),
@@ -28,7 +29,9 @@ def _draw(name: LossName, shape: tuple[int, ...]) -> tuple[Objective, Tensor, Te
     outputs = 3 * torch.randn(4, *shape, dtype=torch.float64)
     targets = torch.randn_like(outputs)
     if name == "cross_entropy":
-        targets = torch.randint(0, shape[0], (4,))
+        targets = torch.randint(0, shape[-1], (4, *shape[:-1]))
+        if targets.dim() == 2:
+            targets[1, 2] = targets[2] = IGNORED
     elif name == "binary_cross_entropy":
         targets = (targets > 0).double().reshape(4)
     return Objective(name), outputs, targets
@@ -54,8 +57,8 @@ def test_gradient_root_and_product_are_derivatives_of_the_loss(
     expected = torch.autograd.grad(losses.sum(), leaf)[0]
     assert_close(objective.output_gradient(outputs, targets), expected)
     direction = torch.randn_like(outputs)
-    product = objective.output_curvature_product(outputs, direction)
-    columns = list(objective.root_columns(outputs))
+    product = objective.output_curvature_product(outputs, direction, targets)
+    columns = list(objective.root_columns(outputs, targets))
     for row, bend in enumerate(_hessians(objective, outputs, targets)):
         root = torch.stack([column[row].flatten() for column in columns])
         assert_close(root.T @ root, bend)
@@ -71,10 +74,50 @@ def test_signed_draws_have_the_curvature_as_their_mean_square(
     draws = []
     for signs in every:
         spread = torch.tensor(signs, dtype=torch.float64).reshape(shape).expand_as(outputs)
-        draws.append(objective.root_draw(outputs, spread).reshape(4, -1))
+        draws.append(objective.root_draw(outputs, spread, targets).reshape(4, -1))
     for row, bend in enumerate(_hessians(objective, outputs, targets)):
         mean = sum(torch.outer(draw[row], draw[row]) for draw in draws) / len(every)
         assert_close(mean, bend)
+
+
+@pytest.mark.parametrize(("name", "shape"), SHAPES)
+def test_drawn_targets_have_the_curvature_as_their_mean_square(
+    name: LossName, shape: tuple[int, ...]
+) -> None:
+    objective, outputs, targets = _draw(name, shape)
+    per_row = objective.noise_shape(outputs)[1:]
+    # All combinations of the midpoints of equal intervals: a mean over the noise, as a sum.
+    points = {1: 2000, 3: 40}[per_row.numel()]
+    line = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    grid = torch.cartesian_prod(*[line] * per_row.numel()).view(-1, *per_row)
+    for row, bend in enumerate(_hessians(objective, outputs, targets)):
+        repeated = outputs[row].expand(len(grid), *outputs.shape[1:])
+        wanted = targets[row].expand(len(grid), *targets.shape[1:])
+        drawn = objective.drawn_gradient(repeated, grid, wanted).reshape(len(grid), -1)
+        mean = drawn.T @ drawn / len(grid)
+        # A probability is off by half an interval; a normal distribution misses its tails.
+        off = 4.0 if name == "mean_squared_error" else 1.0
+        assert_close(mean, bend, rtol=0, atol=off / points)
+
+
+def test_a_sequence_costs_the_mean_of_its_tokens() -> None:
+    objective, outputs, targets = _draw("cross_entropy", (3, 2))
+    tokens = [
+        objective.losses(out[wanted != IGNORED], wanted[wanted != IGNORED])
+        for out, wanted in zip(outputs, targets, strict=True)
+    ]
+    expected = [float(token.mean()) if len(token) else 0.0 for token in tokens]
+    assert len(tokens[1]) == 2
+    assert objective.losses(outputs, targets).tolist() == pytest.approx(expected)
+
+
+def test_tokens_without_targets_all_count() -> None:
+    objective, outputs, _ = _draw("cross_entropy", (3, 2))
+    every = torch.zeros(4, 3, dtype=torch.int64)
+    assert_close(
+        torch.stack(list(objective.root_columns(outputs))),
+        torch.stack(list(objective.root_columns(outputs, every))),
+    )
 
 
 @given(st.lists(st.floats(-400, 400, width=32), min_size=2, max_size=6))

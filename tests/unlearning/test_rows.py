@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from app.unlearning.rows import Batch, Rows, TensorRows, WeightedRows, concatenate, empty, stream
+from app.unlearning.rows import (
+    Batch,
+    CappedRows,
+    Rows,
+    TensorRows,
+    WeightedRows,
+    concatenate,
+    empty,
+    stream,
+)
 
 
 def _rows(count: int, first: int = 0, *, weights: bool = False) -> TensorRows:
@@ -86,3 +95,12 @@ def test_parts_of_different_lengths_are_refused() -> None:
         TensorRows(torch.zeros(3, 2), torch.zeros(2))
     with pytest.raises(ValueError, match="at least one row"):
         next(_rows(3).batches(0))
+
+
+def test_capped_rows_stream_the_same_rows_in_smaller_batches() -> None:
+    capped = CappedRows(_rows(7), 3)
+    assert [len(batch) for batch in capped.batches(100)] == [3, 3, 1]
+    assert [len(batch) for batch in capped.batches(2)] == [2, 2, 2, 1]
+    seen = torch.cat([batch.targets for batch in capped.batches(100)])
+    assert seen.tolist() == list(range(7))
+    assert len(capped.take(torch.arange(7))) == len(capped) == 7

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.cli.demo.ending import ending_on_sigterm
 from app.cli.demo.preparation import prepare
 from app.cli.demo.story import Told, tell
 from app.cli.demo.table import show, show_entries, time_share
@@ -61,13 +62,15 @@ def run(console: Console, seeds: int, most_epochs: int) -> list[Told]:
     bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*bars, console=console, transient=True) as progress:
         # The service is not running yet: nothing disturbs the time that retraining takes.
-        prepared = [prepare(1 + n, most_epochs, progress) for n in range(seeds)]
+        with ending_on_sigterm():
+            prepared = [prepare(1 + n, most_epochs, progress) for n in range(seeds)]
         epochs = ", ".join(str(p.corrected.epochs) for p in prepared)
         console.print(f"trained from scratch; accuracy levels off after {epochs} epochs")
         stories = []
         with (
             tempfile.TemporaryDirectory(prefix="lethe-demo-") as folder,
             temporary_service(THREADS) as client,
+            ending_on_sigterm(),
         ):
             console.print("the service is up, on this machine only")
             for one in prepared:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from app.unlearning.edited_loss import EditedLoss, correction_gradient
-from app.unlearning.methods.damped_newton import NewtonStep, newton_step
+from app.unlearning.methods.damped_newton import NewtonStep, Solving, newton_step
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem
 from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
@@ -34,6 +34,8 @@ class Correction:
         loss_before: Edited loss at the start, on the rows it was judged on.
         loss_after: Edited loss at ``theta``; never above ``loss_before``.
         sizes: For each step taken, tau (first order) or the damping (second order).
+        residuals: For each second-order step taken, the relative residual of its solve.
+        converged: Whether the solve of every step taken reached its tolerance; None without one.
         gradient_evaluations: Gradients computed, counted per row.
     """
 
@@ -42,6 +44,8 @@ class Correction:
     loss_before: float
     loss_after: float
     sizes: tuple[float, ...]
+    residuals: tuple[float, ...]
+    converged: bool | None
     gradient_evaluations: int
 
 
@@ -54,7 +58,7 @@ def correct(
     rate: float | None,
     damping: float,
     curvature_rows: int,
-    max_products: int,
+    how: Solving,
 ) -> Correction:
     """Make up to ``steps`` correction steps on the selected scalars.
 
@@ -67,10 +71,13 @@ def correct(
             gamma. Halved until the edited loss falls.
         damping: Smallest damping, in units of the curvature along gamma.
         curvature_rows: Rows of a uniform sample on which the curvature is taken.
-        max_products: Most curvature products of a solve.
+        how: How a Newton step is solved for.
 
     Returns:
         The last point reached.
+
+    Raises:
+        NotConverged: LiSSA diverged.
     """
     selection = selection.touched()
     theta = {name: problem.parameters[name] for name in selection.names}
@@ -80,6 +87,7 @@ def correct(
     sample = uniform_sample(problem.edited, curvature_rows, generator)
     before = current = loss.loss(theta)
     sizes: list[float] = []
+    solves: list[NewtonStep] = []
     evaluations = 0
     for step in range(steps):
         gamma, cost = correction_gradient(problem, theta)
@@ -99,15 +107,28 @@ def correct(
                 direction,
                 current=current,
                 damping=damping,
-                max_products=max_products,
+                how=how,
             )
         evaluations += cost + curvature.gradient_evaluations
         if found is None:
             break
         theta, current = found.theta, found.loss
-        sizes.append(found.damping if isinstance(found, NewtonStep) else found.rate)
+        if isinstance(found, NewtonStep):
+            sizes.append(found.damping)
+            solves.append(found)
+        else:
+            sizes.append(found.rate)
         problem.progress((step + 1) / steps)
-    return Correction(theta, len(sizes), before, current, tuple(sizes), evaluations)
+    return Correction(
+        theta,
+        steps=len(sizes),
+        loss_before=before,
+        loss_after=current,
+        sizes=tuple(sizes),
+        residuals=tuple(solve.residual for solve in solves),
+        converged=all(solve.converged for solve in solves) if solves else None,
+        gradient_evaluations=evaluations,
+    )
 
 
 @dataclass(frozen=True)

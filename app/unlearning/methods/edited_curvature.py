@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.unlearning.problem import Problem
-from app.unlearning.rows import Rows
+from app.unlearning.rows import Rows, TensorRows
 from app.unlearning.selection import Selection
 from app.unlearning.solvers.captured_block import captured_block
 from app.unlearning.solvers.gauss_newton_product import ggn_vector_product
@@ -48,6 +48,11 @@ class EditedCurvature:
         self._product: Callable[[Tensor], Tensor] | None = None
         self.gradient_evaluations = 0
 
+    @property
+    def rows(self) -> int:
+        """The number of rows the curvature is taken on."""
+        return len(self._rows)
+
     def block(self) -> Tensor:
         """Form ``H_SS``, shape ``(|S|, |S|)``."""
         self.gradient_evaluations += len(self._rows)
@@ -72,6 +77,25 @@ class EditedCurvature:
             )
         self.gradient_evaluations += len(self._rows)
         return self._product(vector) + self._decay * vector
+
+    def batch_product(self, size: int, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+        """Prepare products with ``H_SS`` on ``size`` rows, drawn anew for each of them."""
+
+        def product(vector: Tensor) -> Tensor:
+            drawn = torch.randint(len(self._rows), (size,), generator=generator)
+            batch = self._rows.take(drawn)
+            rows = TensorRows(batch.inputs, batch.targets, batch.weights)
+            self.gradient_evaluations += size
+            multiply = ggn_vector_product(
+                self._problem.model,
+                self._problem.objective,
+                rows,
+                self._selection,
+                parameters=self._theta,
+            )
+            return multiply(vector) + self._decay * vector
+
+        return product
 
     def along(self, vector: Tensor) -> float:
         """The curvature along a vector on S: ``v^T H v / v^T v``; 0 for the zero vector."""

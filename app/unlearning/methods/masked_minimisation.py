@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from app.unlearning.edited_loss import EditedLoss
-from app.unlearning.methods.damped_newton import newton_step
+from app.unlearning.methods.damped_newton import Solving, newton_step
 from app.unlearning.methods.edited_curvature import BLOCK_LIMIT, EditedCurvature
 from app.unlearning.methods.masked_descent import masked_descent
 from app.unlearning.problem import Problem, unreported
@@ -141,7 +141,7 @@ def _newton(
             selection.gather(gradient),
             current=current,
             damping=damping,
-            block_limit=selection.count,
+            how=Solving(block_limit=selection.count),
         )
         evaluations += curvature.gradient_evaluations
         if found is None:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from app.unlearning.methods.correction_step import Order, correct
 from app.unlearning.methods.curvature_at_hand import curvature_at_hand
+from app.unlearning.methods.damped_newton import Solving
 from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
@@ -81,7 +82,7 @@ class Saps(Method):
             rate=self.rate,
             damping=self.damping,
             curvature_rows=self.curvature_rows,
-            max_products=self.max_products,
+            how=Solving(max_products=self.max_products),
         )
         return self.update(
             problem,

@@ -181,7 +181,7 @@ class _SelectedJacobian:
 
 
 def _roots(objective: Objective, outputs: Tensor, batch: Batch) -> Iterator[Tensor]:
-    columns = objective.root_columns(outputs)
+    columns = objective.root_columns(outputs, batch.targets)
     if batch.weights is None:
         return columns
     shape = (-1,) + (1,) * (outputs.dim() - 1)

@@ -76,7 +76,7 @@ def _batch_product(
     replaced = {**values, **dict(zip(tangents, leaves, strict=True))}
     outputs = functional_call(model, replaced, (batch.inputs,))
     change = _directional_derivative(outputs, leaves, list(tangents.values()))
-    bent = objective.output_curvature_product(outputs, change)
+    bent = objective.output_curvature_product(outputs, change, batch.targets)
     if batch.weights is not None:
         bent = bent * batch.weights.to(bent.dtype).view(-1, *(1,) * (bent.dim() - 1))
     parts = _transposed(outputs, leaves, bent)
