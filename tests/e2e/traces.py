@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
+from app.domain.log import CertificateDue, Leaf, SignedCheckpoint, Unsealed
 from app.domain.tables import metadata
 from app.infra.db import make_engine
 from tests.e2e.service import Impatient, Service, eventually
@@ -15,7 +16,9 @@ PATIENCE_SECONDS = 30.0
 OF_PROCESSES = ("logs", "run", "broker")
 """Logs, signs of life, and bells, of which one may be rung again at any time."""
 OF_DATABASE = ("lethe.db-wal", "lethe.db-shm")
-ALWAYS_RECORDED = ("audit_entries", "jobs", "outbox")
+LOG = ("log_leaves", "log_nodes", "log_checkpoints")
+"""What an entry becomes once it is sealed and signed."""
+ALWAYS_RECORDED = ("audit_entries", "jobs", "outbox", *LOG)
 """What may tell of a recorded refusal beside the row it is about."""
 
 
@@ -50,7 +53,8 @@ class Traces:
         self._engine.dispose()
 
     def now(self) -> Kept:
-        """Look."""
+        """Look, once the log has caught up with everything that happened before."""
+        eventually(self._is_log_at_rest, PATIENCE_SECONDS, "the log at rest")
         with self._engine.connect() as connection:
             rows = {
                 name: connection.scalar(select(func.count()).select_from(table)) or 0
@@ -80,9 +84,28 @@ class Traces:
         """Wait until there are no more than ``rows`` and what tells of a refusal."""
         self.require_only(before, ALWAYS_RECORDED, **rows)
 
+    def _is_log_at_rest(self) -> bool:
+        with self._engine.connect() as connection:
+            return not _waits(connection) and _signed(connection) == _sealed(connection)
+
     def _name(self, path: Path) -> str | None:
         name = path.relative_to(self._home)
         if name.parts[0] in OF_PROCESSES or name.name in OF_DATABASE:
             return None
         is_listed = path.is_file() or (name.parts[0] == "staging" and len(name.parts) > 1)
         return str(name) if is_listed else None
+
+
+def _waits(connection: Connection) -> bool:
+    """Tell whether an entry waits to be sealed, or a certificate to be issued."""
+    due = select(CertificateDue.request_id).where(CertificateDue.failure.is_(None))
+    looks = (select(Unsealed.position), due)
+    return any(connection.execute(look.limit(1)).first() is not None for look in looks)
+
+
+def _sealed(connection: Connection) -> int:
+    return connection.scalar(select(func.count()).select_from(Leaf)) or 0
+
+
+def _signed(connection: Connection) -> int:
+    return connection.scalar(select(func.max(SignedCheckpoint.size))) or 0
