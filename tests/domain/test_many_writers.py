@@ -16,20 +16,36 @@ from tests.sealed import seal
 WRITERS, SEALERS = 6, 2
 WRITER = """
 import random, sys, time
-from app.infra.db import writing
+from sqlalchemy import func, select
+from app.infra.db import reading, writing
 from app.domain import audit
+from app.domain.log import Leaf, SignedCheckpoint
 generator = random.Random(int(sys.argv[1]))
 left = int(sys.argv[2])
+
+def is_signed(entry_id):
+    with reading() as tx:
+        index = tx.scalar(select(Leaf.index).where(Leaf.entry_id == entry_id))
+        size = tx.scalar(select(func.max(SignedCheckpoint.size)))
+    return index is not None and size is not None and index < size
+
+pauses = [left // 3, 2 * left // 3]
 while left:
     count = min(left, generator.randint(1, 9))
     with writing() as tx:
         for number in range(count):
-            audit.append(tx, tenant_id="ten_a", type="thing.made", actor=audit.SYSTEM,
-                         entity_kind="thing", entity_id=f"thing_{sys.argv[1]}_{left - number}")
+            entry = audit.append(
+                tx, tenant_id="ten_a", type="thing.made", actor=audit.SYSTEM,
+                entity_kind="thing", entity_id=f"thing_{sys.argv[1]}_{left - number}")
             if generator.random() < 0.05:
                 tx.flush()
                 time.sleep(0.01)
     left -= count
+    # So that all of it is not written before any of it is sealed, however slow the sealers are.
+    if pauses and left <= pauses[-1]:
+        pauses.pop()
+        while not is_signed(entry.id):
+            time.sleep(0.02)
 """
 SEALER = """
 import time
