@@ -25,6 +25,8 @@ LARGEST_INTEGER = 2**53 - 1
 LARGEST_DEPTH = 32
 """Arrays and objects inside each other; deeper ones are an attack on the reader's stack."""
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def encode(document: Json) -> bytes:
     r"""Write a document in its canonical form.
@@ -41,7 +43,10 @@ def encode(document: Json) -> bytes:
     >>> encode({"b": [True, 1], "a": "\u20ac"})
     b'{"a":"\xe2\x82\xac","b":[true,1]}'
     """
-    return _written(document, LARGEST_DEPTH).encode()
+    try:
+        return _written(document, LARGEST_DEPTH).encode()
+    except UnicodeEncodeError as error:
+        raise MalformedJson("a text holds half of a surrogate pair") from error
 
 
 def parse(data: bytes) -> Json:
@@ -116,7 +121,7 @@ def is_decimal(text: str) -> bool:
 
 def _written(value: object, depth: int) -> str:
     if isinstance(value, str):
-        return _string(value)
+        return _quoted(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -131,19 +136,11 @@ def _written(value: object, depth: int) -> str:
         members = sorted(
             value.items(), key=lambda item: item[0].encode("utf-16-be", "surrogatepass")
         )
-        inner = (f"{_string(name)}:{_written(member, depth - 1)}" for name, member in members)
+        inner = (f"{_quoted(name)}:{_written(member, depth - 1)}" for name, member in members)
         return "{" + ",".join(inner) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(_written(item, depth - 1) for item in value) + "]"
     raise MalformedJson(f"a value is of a kind that is not written here: {type(value).__name__}")
-
-
-def _string(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise MalformedJson("a text holds half of a surrogate pair") from error
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _object(members: list[tuple[str, Json | None]]) -> dict[str, Json]:

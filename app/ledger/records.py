@@ -170,6 +170,8 @@ def _check(rule: object, value: object, pointer: str) -> None:
 
 
 def _written(value: object) -> Json:
+    if isinstance(value, (str, int)):
+        return value
     if dataclasses.is_dataclass(value):
         return write_record(value)
     if isinstance(value, (list, tuple)):
