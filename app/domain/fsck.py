@@ -1,27 +1,30 @@
 """A second reader: the whole log derived again from the audit entries.
 
 Every leaf is written anew from its entry, every hash computed anew, and every signed size
-compared with the root that results. Memory is bounded: leaves come in chunks, and of the tree
-only the frontier is held.
+compared with the root that results. Memory is bounded: leaves, nodes and checkpoints come in
+chunks, and of the tree only the frontier is held.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.audit import AuditEntry
 from app.domain.leaves import leaf_of
 from app.domain.log import Leaf, SignedCheckpoint, TreeNode, Unsealed
+from app.domain.tree import reader
 from app.infra.signing import SigningError, keeper, keyring
 from app.ledger.checkpoints import Checkpoint
 from app.ledger.errors import LedgerError
 from app.ledger.merkle import Frontier, Node
 from app.ledger.notes import Note, verify_note
-from app.ledger.tree_hash import hash_leaf
+from app.ledger.tree_hash import EMPTY_ROOT, hash_leaf
 
 CHUNK = 2000
+LARGEST_SIZE = 2**63 - 1
+"""Of a tree, as the database counts."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +60,36 @@ def inspect(tx: Session, faults: list[Fault]) -> Found:
     Returns:
         How much was read.
     """
-    signed = {item.size: item for item in tx.scalars(select(SignedCheckpoint))}
     kept = keeper().kept()
-    wanted = {*signed, *([] if kept is None else [kept.size])}
-    roots = {0: Frontier().root()}
-    frontier = Frontier()
-    nodes = 0
-    for leaf, entry in _leaves(tx):
-        faults += _of_leaf(leaf, entry, frontier.size)
-        frontier, complete = frontier.extended([hash_leaf(leaf.leaf)])
-        for node, reached in complete.items():
-            nodes += node.level > 0
-            faults += _of_node(tx, node, reached)
-        if frontier.size in wanted:
-            roots[frontier.size] = frontier.root()
-        if frontier.size % CHUNK == 0:
-            tx.expunge_all()
+    kept_root = EMPTY_ROOT
+    frontier, nodes = Frontier(), 0
+    checkpoints = _of_checkpoints(tx, range(1), {0: EMPTY_ROOT}, faults)
+    for rows in _chunks(tx):
+        sizes = range(frontier.size + 1, frontier.size + len(rows) + 1)
+        wanted = {*_signed_sizes(tx, sizes), *([] if kept is None else [kept.size])}
+        roots: dict[int, bytes] = {}
+        complete: dict[Node, bytes] = {}
+        for leaf, entry in rows:
+            faults += _of_leaf(leaf, entry, frontier.size)
+            frontier, reached = frontier.extended([hash_leaf(leaf.leaf)])
+            complete |= reached
+            if frontier.size in wanted:
+                roots[frontier.size] = frontier.root()
+        nodes += _of_nodes(tx, complete, faults)
+        checkpoints += _of_checkpoints(tx, sizes, roots, faults)
+        if kept is not None and kept.size in roots:
+            kept_root = roots[kept.size]
+        tx.expunge_all()
     if tx.scalar(select(func.count()).select_from(TreeNode)) != nodes:
         faults.append(Fault("stray-node", "the tree has nodes that belong to no leaf"))
-    for size, item in signed.items():
-        faults += _of_checkpoint(item, size, roots.get(size))
-    if kept is not None and roots.get(kept.size) != kept.root:
+    beyond = range(frontier.size + 1, LARGEST_SIZE)
+    checkpoints += _of_checkpoints(tx, beyond, {}, faults)
+    if kept is not None and kept_root != kept.root:
         faults.append(Fault("not-continued", f"the checkpoint kept outside, of {kept.size}"))
-    return Found(frontier.size, nodes, len(signed), _waiting(tx, faults))
+    return Found(frontier.size, nodes, checkpoints, _waiting(tx, faults))
 
 
-def _leaves(tx: Session) -> Iterator[tuple[Leaf, AuditEntry | None]]:
+def _chunks(tx: Session) -> Iterator[Sequence[Row[Leaf, AuditEntry]]]:
     after = -1
     while True:
         query = (
@@ -95,9 +102,8 @@ def _leaves(tx: Session) -> Iterator[tuple[Leaf, AuditEntry | None]]:
         rows = tx.execute(query).all()
         if not rows:
             return
-        for leaf, entry in rows:
-            after = leaf.index
-            yield leaf, entry
+        after = rows[-1][0].index
+        yield rows
 
 
 def _of_leaf(leaf: Leaf, entry: AuditEntry | None, place: int) -> Iterator[Fault]:
@@ -109,24 +115,43 @@ def _of_leaf(leaf: Leaf, entry: AuditEntry | None, place: int) -> Iterator[Fault
         yield Fault("other-hash", f"the hash of leaf {leaf.index}")
 
 
-def _of_node(tx: Session, node: Node, reached: bytes) -> Iterator[Fault]:
-    if node.level == 0:
-        return
-    stored = tx.get(TreeNode, (node.level, node.position))
-    if stored is None or stored.hash != reached:
-        yield Fault("other-node", f"node {node.position} of level {node.level}")
+def _of_nodes(tx: Session, complete: Mapping[Node, bytes], faults: list[Fault]) -> int:
+    """Compare stored nodes with what they have to be; return how many there have to be."""
+    expected = {node: reached for node, reached in complete.items() if node.level}
+    stored = reader(tx)(list(expected))
+    for node, reached in expected.items():
+        if stored.get(node) != reached:
+            place = f"node {node.position} of level {node.level}"
+            faults.append(Fault("other-node", place))
+    return len(expected)
 
 
-def _of_checkpoint(item: SignedCheckpoint, size: int, root: bytes | None) -> Iterator[Fault]:
+def _signed_sizes(tx: Session, sizes: range) -> set[int]:
+    query = select(SignedCheckpoint.size)
+    return set(tx.scalars(query.where(SignedCheckpoint.size.between(sizes[0], sizes[-1]))))
+
+
+def _of_checkpoints(
+    tx: Session, sizes: range, roots: Mapping[int, bytes], faults: list[Fault]
+) -> int:
+    """Check the checkpoints of trees of these sizes; return how many there are."""
+    query = select(SignedCheckpoint)
+    found = tx.scalars(query.where(SignedCheckpoint.size.between(sizes[0], sizes[-1]))).all()
+    for item in found:
+        faults += _of_checkpoint(item, roots.get(item.size))
+    return len(found)
+
+
+def _of_checkpoint(item: SignedCheckpoint, root: bytes | None) -> Iterator[Fault]:
     try:
         note = Note.parse(item.note)
         verify_note(note, [key.trusted.key for key in keyring().keys])
         stated = Checkpoint.parse(note.text)
     except (LedgerError, SigningError) as error:
-        yield Fault("bad-checkpoint", f"of {size}: {type(error).__name__}")
+        yield Fault("bad-checkpoint", f"of {item.size}: {type(error).__name__}")
         return
-    if (stated.size, stated.root) != (size, item.root) or item.root != root:
-        yield Fault("other-root", f"the checkpoint of {size}")
+    if (stated.size, stated.root) != (item.size, item.root) or item.root != root:
+        yield Fault("other-root", f"the checkpoint of {item.size}")
 
 
 def _waiting(tx: Session, faults: list[Fault]) -> int:
