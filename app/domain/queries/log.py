@@ -11,7 +11,7 @@ from app.domain.errors import FieldError, NotFound, Refused
 from app.domain.log import Leaf, SignedCheckpoint
 from app.domain.texts import is_plain
 from app.ledger.errors import OutOfRange
-from app.ledger.merkle import prove_consistency, prove_inclusion
+from app.ledger.merkle import Span, hashes_of, inclusion_path, prove_consistency
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,12 @@ def inclusion(tx: Session, tenant_id: str, entry_id: str, size: int | None) -> I
         raise NotFound("There is no such entry in the log")
     size = _known_size(tx, size, "/size")
     try:
-        hashes = prove_inclusion(place, size, tree.reader(tx))
+        path = inclusion_path(place, size)
     except OutOfRange:
         refusal = _out_of_range("/size", "is a tree that does not hold the entry")
         raise refusal from None
-    return Inclusion(place, size, [part.hex() for part in hashes], tree.root_at(tx, size).hex())
+    *hashes, root = hashes_of([*path, Span(0, size)], tree.reader(tx))
+    return Inclusion(place, size, [part.hex() for part in hashes], root.hex())
 
 
 def consistency(tx: Session, size: int, later_size: int | None) -> tuple[int, list[str]]:
