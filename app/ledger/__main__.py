@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app.ledger.errors import LedgerError
 from app.ledger.notes import VerifierKey
-from app.ledger.trust import Expectations, TrustedKey, read_key_list
+from app.ledger.policies import Policy
+from app.ledger.trust import Expectations, Quorum, TrustedKey, read_key_list
 from app.ledger.verify import Outcome, examine, outcome_of
 
 
@@ -38,11 +39,20 @@ def _expectations(options: argparse.Namespace) -> Expectations:
     keys = [TrustedKey(VerifierKey.parse(text)) for text in options.key]
     for path in options.keys:
         keys += read_key_list(path.read_bytes())
-    witnesses = tuple(VerifierKey.parse(text) for text in options.witness)
+    witnesses = [VerifierKey.parse(text) for text in options.witness]
+    count = len(witnesses) if options.quorum is None else options.quorum
+    quorum = Quorum.of(count, witnesses)
+    if options.policy is not None:
+        policy = Policy.parse(options.policy.read_bytes())
+        # Where a key is given with its times, too, these count.
+        known = {item.key for item in keys}
+        keys += [TrustedKey(log.key) for log in policy.logs if log.key not in known]
+        witnesses += [witness.key for witness in policy.witnesses.values()]
+        quorum = Quorum(2, frozenset([quorum, policy.quorum])) if options.witness else policy.quorum
     return Expectations(
         keys=tuple(keys),
-        witnesses=witnesses,
-        quorum=len(witnesses) if options.quorum is None else options.quorum,
+        witnesses=tuple(witnesses),
+        quorum=quorum,
         pinned=options.checkpoint and options.checkpoint.read_bytes(),
         consistency=options.consistency and options.consistency.read_bytes(),
         request_id=options.request,
@@ -59,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--keys", action="append", default=[], type=Path, help="a list of trusted keys with times")
     add("--witness", action="append", default=[], help="vkey of a trusted witness")
     add("--quorum", type=int, help="how many witnesses are needed; by default all")
+    add("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
     add("--checkpoint", type=Path, help="a checkpoint of the log kept from before")
     add("--consistency", type=Path, help="proof between that and the evidence's checkpoint")
     add("--request", help="id of the request that the evidence has to be about")

@@ -9,6 +9,9 @@ LedgerError
 │   ├── MalformedNote      not a signed note
 │   ├── MalformedCheckpoint  the note is no checkpoint
 │   ├── MalformedProof     not a proof of the transparency log
+│   ├── MalformedPolicy    not a list of whom to trust
+│   ├── MalformedSubmission  not what a log sends to its witnesses
+│   ├── MalformedTile      not the path of a tile
 │   ├── MalformedEnvelope  not a DSSE envelope
 │   ├── MalformedStatement  not an in-toto statement that holds a certificate of ours
 │   └── MalformedEvidence  the archive or folder has not our layout
@@ -23,8 +26,10 @@ LedgerError
 │   ├── OtherFile          a file is not the one whose digest was certified
 │   ├── UnloggedFact       the certificate states what no entry of the log does
 │   ├── Contradiction      the certificate contradicts itself
-│   └── NotCommitted       what is shown is not what was committed to
+│   ├── NotCommitted       what is shown is not what was committed to
+│   └── OtherSize          the witness has cosigned another size than the log believes
 ├── Untrusted              signed, but not by someone the verifier trusts for it
+│   ├── UnknownLog         the checkpoint is of a log that nothing is known about
 │   ├── UnknownKey         no signature is by a trusted key
 │   ├── RetiredKey         the key was not valid at the time of the signature
 │   └── QuorumMissed       too few witnesses have seen the checkpoint
@@ -82,6 +87,18 @@ class MalformedCheckpoint(Malformed):
 
 class MalformedProof(Malformed):
     """Not a proof of a transparency log."""
+
+
+class MalformedPolicy(Malformed):
+    """Not a list of logs, witnesses and their quorum."""
+
+
+class MalformedSubmission(Malformed):
+    """Not what a log sends to its witnesses."""
+
+
+class MalformedTile(Malformed):
+    """Not the path of a tile of the tree."""
 
 
 class MalformedEnvelope(Malformed):
@@ -144,8 +161,25 @@ class NotCommitted(Invalid):
     """What is shown is not what was committed to."""
 
 
+class OtherSize(Invalid):
+    """The witness has cosigned another size of the log than the proof starts from.
+
+    Attributes:
+        known: The size it has cosigned; 0 if none.
+    """
+
+    def __init__(self, known: int) -> None:
+        """Remember the size."""
+        self.known = known
+        super().__init__(f"the largest tree that was cosigned has {known} leaves")
+
+
 class Untrusted(LedgerError):
     """Signed, but not by someone the verifier trusts for it."""
+
+
+class UnknownLog(Untrusted):
+    """The checkpoint is of a log that the witness knows no key of."""
 
 
 class UnknownKey(Untrusted):

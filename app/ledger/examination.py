@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 
 from app.ledger.certificates import Certificate, Cited
@@ -296,9 +296,12 @@ class Examination:
         Raises:
             TooOld: It is not.
         """
-        seen = [cosigned_at(self.note, key) for key in self.expected.witnesses]
-        newest = max((time for time in seen if time is not None), default=logged_at)
-        if self.expected.not_before is not None and newest < self.expected.not_before:
+        oldest = self.expected.not_before or datetime.fromtimestamp(0, UTC)
+        seen = {key.public: cosigned_at(self.note, key) for key in self.expected.witnesses}
+        times = {public: time for public, time in seen.items() if time is not None}
+        newest = max(times.values(), default=logged_at)
+        recent = {public for public, time in times.items() if time >= oldest}
+        if newest < oldest or not self.expected.quorum.is_met(recent):
             raise TooOld("the evidence is older than wanted")
 
     def verify_not_revoked(self, chain: list[Link]) -> None:

@@ -38,24 +38,58 @@ class TrustedKey:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """Members of which so many must have cosigned a checkpoint.
+
+    Attributes:
+        wanted: How many; 0 asks for nothing.
+        members: Public keys of witnesses, 32 bytes each, and groups with a quorum of their own;
+            each counts once.
+    """
+
+    wanted: int = 0
+    members: frozenset[Quorum | bytes] = frozenset()
+
+    @classmethod
+    def of(cls, wanted: int, witnesses: Iterable[VerifierKey]) -> Quorum:
+        """Return the quorum of so many of these witnesses.
+
+        One public key counts once, whatever its names: a cosignature does not cover the name.
+        """
+        return cls(wanted, frozenset(key.public for key in witnesses))
+
+    def found(self, cosigners: Iterable[bytes]) -> int:
+        """Return how many members have cosigned, given the public keys that did."""
+        seen = frozenset(cosigners)
+        return sum(
+            member in seen if isinstance(member, bytes) else member.is_met(seen)
+            for member in self.members
+        )
+
+    def is_met(self, cosigners: Iterable[bytes]) -> bool:
+        """Whether enough members have cosigned."""
+        return self.found(cosigners) >= self.wanted
+
+
+@dataclass(frozen=True)
 class Expectations:
     """What the verifier trusts, has and wants.
 
     Attributes:
         keys: Keys of the log and of whoever signs certificates.
         witnesses: Keys of trusted witnesses.
-        quorum: How many of them must have cosigned the checkpoint.
+        quorum: Which of them must have cosigned the checkpoint.
         pinned: A checkpoint that the verifier kept, as the log wrote it.
         consistency: Proof between that and the evidence's, where the evidence has none.
         request_id: The request the evidence has to be about.
         models: Files whose bytes have to be among the certified ones.
-        not_before: The checkpoint's cosignatures, or without any the entry that logs the
-            certificate, must not be older than this.
+        not_before: A quorum of cosignatures must not be older than this: where no quorum is
+            wanted, one of them, or without any the entry that logs the certificate.
     """
 
     keys: tuple[TrustedKey, ...]
     witnesses: tuple[VerifierKey, ...] = ()
-    quorum: int = 0
+    quorum: Quorum = Quorum()
     pinned: bytes | None = None
     consistency: bytes | None = None
     request_id: str | None = None

@@ -52,6 +52,7 @@ LOG = Signer(ORIGIN, private_key(1))
 ISSUER = Signer(f"{ORIGIN}/certificates", private_key(2))
 STRANGER = Signer(ORIGIN, private_key(3))
 WITNESSES = [Witness(f"witness{number}.example", private_key(number)) for number in (11, 12, 13)]
+WITNESS_KEYS = tuple(witness.key for witness in WITNESSES)
 
 
 def at(minutes: float) -> str:

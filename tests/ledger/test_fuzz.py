@@ -17,7 +17,7 @@ from app.ledger.evidence import pack, unpack
 from app.ledger.statements import PAYLOAD_TYPE
 from app.ledger.trust import Expectations, TrustedKey, read_key_list
 from app.ledger.verify import Outcome, examine, verify_evidence
-from tests.ledger.case import ISSUER, LOG, WITNESSES, good_case
+from tests.ledger.case import ISSUER, LOG, WITNESS_KEYS, good_case
 
 CASE = good_case()
 FILES = dict(CASE.files)
@@ -25,7 +25,7 @@ ARCHIVE = pack(FILES)
 PINNED = bytes(CASE.log.note(8))
 EXPECTED = Expectations(
     keys=(TrustedKey(LOG.key), TrustedKey(ISSUER.key)),
-    witnesses=tuple(witness.key for witness in WITNESSES),
+    witnesses=WITNESS_KEYS,
     pinned=PINNED,
     request_id="req_a",
 )

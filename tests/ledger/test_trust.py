@@ -10,13 +10,14 @@ from app.ledger.certificates import Certificate, Follows
 from app.ledger.encoding import encode
 from app.ledger.envelopes import Envelope
 from app.ledger.notes import Note
-from app.ledger.trust import Expectations, TrustedKey
+from app.ledger.trust import Expectations, Quorum, TrustedKey
 from app.ledger.verify import verify_evidence
 from tests.ledger.case import (
     ISSUER,
     LOG,
     START,
     STRANGER,
+    WITNESS_KEYS,
     WITNESSES,
     BuiltLog,
     certificate,
@@ -97,7 +98,7 @@ def test_keys_are_valid_up_to_their_end() -> None:
 
 
 def test_a_missed_quorum_is_refused() -> None:
-    expected = replace(trusting(), witnesses=tuple(w.key for w in WITNESSES), quorum=2)
+    expected = replace(trusting(), witnesses=WITNESS_KEYS, quorum=Quorum.of(2, WITNESS_KEYS))
 
     refused(errors.QuorumMissed, FILES, expected)
     refused(errors.QuorumMissed, cosigned(1), expected)
@@ -111,18 +112,30 @@ def test_a_wrong_cosignature_is_refused_even_if_the_quorum_is_met() -> None:
     mixed = replace(first, blob=second.blob[:8] + first.blob[8:])
     broken = bytes(replace(note, signatures=(note.signatures[0], mixed, note.signatures[2])))
     files = {name: data.replace(bytes(note), broken) for name, data in files.items()}
-    expected = replace(trusting(), witnesses=tuple(w.key for w in WITNESSES), quorum=1)
+    expected = replace(trusting(), witnesses=WITNESS_KEYS, quorum=Quorum.of(1, WITNESS_KEYS))
 
     refused(errors.BadSignature, files, expected)
 
 
 def test_old_evidence_is_refused_where_recent_is_wanted() -> None:
-    witnesses = tuple(w.key for w in WITNESSES)
+    witnesses = WITNESS_KEYS
     wanted = replace(trusting(), not_before=START + timedelta(minutes=20))
 
     refused(errors.TooOld, FILES, wanted)
     refused(errors.TooOld, cosigned(0, minutes=19), replace(wanted, witnesses=witnesses))
     verify_evidence(cosigned(0, minutes=21), replace(wanted, witnesses=witnesses))
+
+
+def test_recent_evidence_takes_a_quorum_of_recent_cosignatures() -> None:
+    """One witness of a quorum must not be able to make an old checkpoint look new."""
+    old, new = cosigned(0, minutes=19), cosigned(1, minutes=21)
+    note, other = Note.parse(old["checkpoint.txt"]), Note.parse(new["checkpoint.txt"])
+    both = bytes(replace(note, signatures=(*note.signatures, other.signatures[1])))
+    files = {name: data.replace(bytes(note), both) for name, data in old.items()}
+    wanted = replace(trusting(), witnesses=WITNESS_KEYS, not_before=START + timedelta(minutes=20))
+
+    verify_evidence(files, replace(wanted, quorum=Quorum.of(1, WITNESS_KEYS)))
+    refused(errors.TooOld, files, replace(wanted, quorum=Quorum.of(2, WITNESS_KEYS)))
 
 
 def test_a_revoked_certificate_is_refused() -> None:

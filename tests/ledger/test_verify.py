@@ -13,12 +13,14 @@ import pytest
 from app.ledger.__main__ import main
 from app.ledger.certificates import Gate
 from app.ledger.evidence import pack
+from app.ledger.trust import Quorum
 from app.ledger.verify import Outcome, examine, verify_evidence
 from tests.ledger.case import (
     ISSUER,
     LOG,
     MODEL,
     ORIGIN,
+    WITNESS_KEYS,
     WITNESSES,
     BuiltLog,
     at,
@@ -71,7 +73,7 @@ def test_evidence_older_than_the_pin_is_accepted_with_a_proof() -> None:
 
 def test_a_quorum_of_witnesses_is_accepted() -> None:
     files = cosigned(0, 2)
-    expected = replace(trusting(), witnesses=tuple(w.key for w in WITNESSES), quorum=2)
+    expected = replace(trusting(), witnesses=WITNESS_KEYS, quorum=Quorum.of(2, WITNESS_KEYS))
 
     verify_evidence(files, expected)
 
@@ -136,6 +138,41 @@ def test_the_command_says_one_sentence_and_how_it_ended(
     assert printed.startswith(f"{Outcome(status).name.lower()}: ")
     assert printed.count("\n") == 1
     assert printed.endswith(".\n")
+
+
+@pytest.mark.parametrize(
+    ("quorum", "cosigners", "status"),
+    [("none", (), 0), ("group all all a b\nquorum all", (0, 1), 0),
+     ("group all all a b\nquorum all", (0, 2), 3), ("quorum a", (), 3), ("quorum a", (0,), 0)],
+)  # fmt: skip
+def test_the_command_takes_whom_to_trust_from_a_policy(
+    quorum: str, cosigners: tuple[int, ...], status: int, tmp_path: Path
+) -> None:
+    path, policy = tmp_path / "evidence.zip", tmp_path / "trust.txt"
+    path.write_bytes(pack(cosigned(*cosigners)))
+    lines = [f"log {LOG.key}"]
+    lines += [f"witness {n} {w.key}" for n, w in zip("abc", WITNESSES, strict=True)]
+    lines.append(quorum if quorum != "none" else "quorum none")
+    policy.write_text("\n".join(lines))
+    options = ["--key", str(ISSUER.key), "--policy", str(policy)]
+
+    assert main([str(path), *options]) == status
+    # A witness named beside the policy has to have cosigned besides.
+    more = ["--witness", str(WITNESSES[2].key)]
+    assert main([str(path), *options, *more]) == (status if 2 in cosigners else 3)
+    policy.write_text("quorum")
+    assert main([str(path), *options]) == 2
+
+
+def test_times_of_a_key_count_although_a_policy_has_none(tmp_path: Path) -> None:
+    path, policy, keys = (tmp_path / name for name in ("evidence.zip", "trust.txt", "keys.json"))
+    path.write_bytes(pack(FILES))
+    policy.write_text(f"log {LOG.key}\nquorum none\n")
+    keys.write_text(json.dumps({"items": [{"vkey": str(LOG.key), "valid_until": at(3)}]}))
+    options = ["--key", str(ISSUER.key), "--policy", str(policy)]
+
+    assert main([str(path), *options]) == 0
+    assert main([str(path), *options, "--keys", str(keys)]) == 3
 
 
 def test_the_command_takes_keys_pin_and_model_from_files(tmp_path: Path) -> None:
