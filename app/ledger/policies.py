@@ -64,11 +64,14 @@ class Policy:
             raise MalformedPolicy("the policy is too large or holds a control character")
         reader = _Reader()
         # Names are octets to the format: what is no UTF-8 has to survive, too.
-        for line in data.decode(errors="surrogateescape").split("\n"):
-            words = line.replace("\t", " ").split(" ")
-            words = [word for word in words if word]
-            if words and not words[0].startswith("#"):
-                reader.take(*words)
+        lines = data.decode(errors="surrogateescape").split("\n")
+        for number, line in enumerate(lines, 1):
+            words = [word for word in line.replace("\t", " ").split(" ") if word]
+            try:
+                if words and not words[0].startswith("#"):
+                    reader.take(*words)
+            except MalformedPolicy as error:
+                raise MalformedPolicy(f"line {number}: {error}") from error
         if reader.quorum is None:
             raise MalformedPolicy("the policy has no line for the quorum")
         return cls(tuple(reader.logs), reader.witnesses, reader.quorum)
