@@ -54,7 +54,7 @@ class Tape(TorchFunctionMode):
         self._rowless, self._questions = rowless, 0
         self._taps: list[tuple[Sequence[Use], GradientEdge]] = []
         self._anchor = torch.zeros((), requires_grad=True)
-        self._receiver: Receiver | None = None
+        self._handover = _Handover()
 
     def __torch_function__(
         self,
@@ -113,7 +113,7 @@ class Tape(TorchFunctionMode):
         uses = [own for use in uses for own in self._of_parameters(use)]
         self.uses.extend(uses)
         self.tapped_scalars += output.numel()
-        tapped: Tensor = _Tap.apply(output, self._anchor, self._hand_over, uses, is_view)
+        tapped: Tensor = _Tap.apply(output, self._anchor, self._handover, uses, is_view)
         self._taps.append((uses, get_gradient_edge(tapped)))
         return tapped
 
@@ -128,8 +128,11 @@ class Tape(TorchFunctionMode):
         """
         if not outputs.requires_grad:
             return
-        self._receiver = receiver
-        torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[self._anchor])
+        self._handover.receiver = receiver
+        try:
+            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[self._anchor])
+        finally:
+            self._handover.receiver = None
 
     def gradients(
         self, outputs: Tensor, seeds: Tensor, *, keep: bool
@@ -149,7 +152,7 @@ class Tape(TorchFunctionMode):
         """
         if not outputs.requires_grad or not self._taps:
             return
-        self._receiver = None
+        self._handover.receiver = None
         edges = [edge for _, edge in reversed(self._taps)]
         found = torch.autograd.grad(
             outputs, edges, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=True
@@ -173,10 +176,6 @@ class Tape(TorchFunctionMode):
             if slot is not None:
                 found[slot] = consumer
         return found
-
-    def _hand_over(self, uses: Sequence[Use], gradient: Tensor) -> None:
-        if self._receiver is not None:
-            self._receiver(uses, gradient)
 
     def _sources(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> frozenset[int]:
         """Return the slots of the parameters that alone determine the result, if there are any."""
@@ -208,6 +207,21 @@ class Tape(TorchFunctionMode):
         derived, sources = self._derived[use.slot - own]
         for slot in sorted(sources):
             yield DerivedUse(slot, self._parameters[slot], derived, use, self.rows)
+
+
+class _Handover:
+    """Passes gradients on to whoever wants them at the moment.
+
+    The graph holds this and not the tape: the tape holds parts of the graph, and a cycle through
+    the graph's nodes would never be freed.
+    """
+
+    def __init__(self) -> None:
+        self.receiver: Receiver | None = None
+
+    def __call__(self, uses: Sequence[Use], gradient: Tensor) -> None:
+        if self.receiver is not None:
+            self.receiver(uses, gradient)
 
 
 class _Tap(torch.autograd.Function):
