@@ -87,7 +87,7 @@ def demo(
 )
 def verify(context: typer.Context) -> None:
     """Verify evidence offline; exits with 0 ok, 1 invalid, 2 malformed, 3 untrusted, 4 stale."""
-    from app.ledger.__main__ import main as check
+    from app.ledger.verify import main as check
 
     sys.exit(check(context.args))
 

@@ -12,9 +12,7 @@ import pytest
 
 from app.ledger.__main__ import main
 from app.ledger.certificates import Gate
-from app.ledger.evidence import pack
-from app.ledger.trust import Quorum
-from app.ledger.verify import Outcome, examine, verify_evidence
+from app.ledger.verify import Outcome, pack, read_evidence, verify_evidence
 from tests.ledger.case import (
     ISSUER,
     LOG,
@@ -24,6 +22,7 @@ from tests.ledger.case import (
     WITNESSES,
     BuiltLog,
     at,
+    at_least,
     certificate,
     facts,
     filled,
@@ -73,7 +72,7 @@ def test_evidence_older_than_the_pin_is_accepted_with_a_proof() -> None:
 
 def test_a_quorum_of_witnesses_is_accepted() -> None:
     files = cosigned(0, 2)
-    expected = replace(trusting(), witnesses=WITNESS_KEYS, quorum=Quorum.of(2, WITNESS_KEYS))
+    expected = replace(trusting(), witnesses=WITNESS_KEYS, is_quorum=at_least(2))
 
     verify_evidence(files, expected)
 
@@ -108,11 +107,10 @@ def test_archive_and_folder_give_the_same_answer_within_a_second(tmp_path: Path)
     zipfile.ZipFile(archive).extractall(folder)
 
     began = time.perf_counter()
-    finding = examine(archive, trusting())
+    shown = verify_evidence(read_evidence(archive), trusting())
     seconds = time.perf_counter() - began
 
-    assert finding == examine(folder, trusting())
-    assert finding.outcome is Outcome.OK
+    assert shown == verify_evidence(read_evidence(folder), trusting())
     assert seconds < 1
 
 
@@ -200,5 +198,9 @@ def test_the_command_takes_keys_pin_and_model_from_files(tmp_path: Path) -> None
     )
 
 
-def test_evidence_that_is_not_there_is_malformed(tmp_path: Path) -> None:
-    assert examine(tmp_path / "absent.zip", trusting()).outcome is Outcome.MALFORMED
+def test_evidence_or_a_model_that_is_not_there_is_malformed(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.zip"
+    keys = ["--key", str(LOG.key), "--key", str(ISSUER.key)]
+    assert main([str(path), *keys]) == Outcome.MALFORMED
+    path.write_bytes(pack(FILES))
+    assert main([str(path), *keys, "--model", str(tmp_path / "absent")]) == Outcome.MALFORMED
