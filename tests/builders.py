@@ -315,7 +315,7 @@ def claim(job_id: str, owner: str = "test") -> int:
     return found.fence
 
 
-def publish(job_id: str, fence: int | None = None) -> str:
+def publish(job_id: str, fence: int | None = None, **report: Any) -> str:
     """Publish a result of a job, claiming it first if it is not; return the new version's id."""
     fence = claim(job_id) if fence is None else fence
     with writing() as tx:
@@ -327,7 +327,7 @@ def publish(job_id: str, fence: int | None = None) -> str:
             size=36,
             parameters=9,
             baseline=None,
-            report=REPORT,
+            report=REPORT | report,
             method="sparse_newton",
             method_parameters={},
         )

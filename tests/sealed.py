@@ -1,10 +1,13 @@
-"""Entries appended and sealed as the supervisor does it."""
+"""Entries appended and sealed as the supervisor does it, and the keys to verify them with."""
 
+import json
 from typing import Any
 
 from app.domain import audit, tree
 from app.domain.actions import sealing
+from app.infra import signing
 from app.infra.db import reading, writing
+from app.ledger.verify import Key, read_keys
 
 
 def append(count: int, facts: dict[str, Any] | None = None) -> list[str]:
@@ -25,6 +28,11 @@ def append(count: int, facts: dict[str, Any] | None = None) -> list[str]:
         ]
         tx.flush()
         return [entry.id for entry in made]
+
+
+def trusted() -> tuple[Key, ...]:
+    """Return the keys as the service publishes them."""
+    return read_keys(json.dumps(signing.keyring().document()).encode())
 
 
 def seal(most: int = sealing.MOST_ENTRIES) -> int:

@@ -19,7 +19,7 @@ from app.unlearning.convexity import is_convex
 from app.unlearning.methods import retained_rows
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Problem, StoredCurvature
-from app.unlearning.recipe import Recipe
+from app.unlearning.recipe import Perturbation, Recipe
 from app.unlearning.rows import Rows, concatenate
 from app.unlearning.verification import RowSets
 from workers.networks import open_network
@@ -58,6 +58,7 @@ def load(
     parameters: Mapping[str, Any],
     device: torch.device,
     progress: Callable[[float], None],
+    spent: float | None = None,
 ) -> Loaded:
     """Open a job's network and rows.
 
@@ -72,6 +73,7 @@ def load(
         parameters: The policy's parameters.
         device: Where the tensors go.
         progress: Handed to the method.
+        spent: What training and earlier certified updates may have left of the gradient.
 
     Returns:
         The problem, without the stored curvature (see ``stored_curvature``), and the rows to
@@ -116,8 +118,10 @@ def load(
         retained_total=len(numbers),
         generator_seed=seed,
         holdout=holdout if len(holdout) else None,
-        recipe=None if version.recipe is None else Recipe(**version.recipe),
+        recipe=_recipe(version),
         full_retained=every_retained_row,
+        untouched=_untouched(view, reader, every_retained_row),
+        spent=spent,
         build=_builder(version),
         progress=progress,
     )
@@ -146,6 +150,32 @@ def stored_curvature(version: Version, device: torch.device) -> StoredCurvature 
     except ObjectMissing:
         return None
     return StoredCurvature(values, record["estimator"], record["rows"], record.get("seed", 0))
+
+
+def _recipe(version: Version) -> Recipe | None:
+    if version.recipe is None:
+        return None
+    fields = dict(version.recipe)
+    noise = fields.pop("perturbation", None)
+    return Recipe(**fields, perturbation=None if noise is None else Perturbation(**noise))
+
+
+def _untouched(
+    view: View, reader: Reader, retained: Callable[[], Rows]
+) -> Callable[[], Rows] | None:
+    """Return what opens the training rows that the job leaves alone, as they were trained on.
+
+    With the affected rows they are exactly what the version was trained on, rows included that
+    other requests are about to delete; None where the two cannot be told apart.
+    """
+    own = view.own
+    if view.inherited or not own.is_separate:
+        return None
+    if not len(own.pending) and not own.edited:
+        return retained
+    gone = np.setdiff1d(own.removed, own.pending)
+    numbers = np.setdiff1d(reader.store.in_split(own.split), np.union1d(own.forget, gone))
+    return cache(lambda: in_memory(reader.rows(numbers, own.trained)))
 
 
 def _deleted(readers: list[tuple[Edits, Reader]], forget: Rows) -> Rows:

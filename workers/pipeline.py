@@ -12,9 +12,10 @@ from typing import Any
 import structlog
 from torch import nn
 
-from app.domain import edits
+from app.domain import budgets, edits
 from app.domain.actions import publishing, running
 from app.domain.actions.publishing import Outcome
+from app.domain.budgets import Line
 from app.domain.edits import View
 from app.domain.errors import FenceLost
 from app.domain.failures import failure
@@ -22,11 +23,11 @@ from app.domain.jobs import Job
 from app.infra import db
 from app.infra.settings import settings
 from app.infra.storage import open_store
-from app.unlearning.errors import UnlearningError
-from app.unlearning.methods import make_method
+from app.unlearning.errors import BudgetSpent, UnlearningError
 from app.unlearning.problem import Problem
 from app.unlearning.update import Update
 from workers.account import Account
+from workers.budget import charge_of, drift_of, unlearn
 from workers.device import prepare_torch
 from workers.faults import pause_at
 from workers.lease import Lease
@@ -61,13 +62,14 @@ def run(lease: Lease) -> None:
         with db.reading() as tx:
             job = running.require_fence(tx, lease.job_id, lease.fence)
             view = edits.view(tx, job)
+            line = budgets.line_of(tx, view.version)
         if view.is_empty:
             with lease.recording() as tx:
                 publishing.nothing_to_do(tx, lease.job_id, lease.fence)
             return
-        loaded = load(view, job.id, job.parameters, device, _progress(lease))
+        loaded = load(view, job.id, job.parameters, device, _progress(lease), line.residual)
     try:
-        result = _unlearn(job, view, loaded, account)
+        result = _unlearn(job, view, loaded, line, account)
     except Exception as error:
         if isinstance(error, INFRASTRUCTURE):
             raise
@@ -81,19 +83,21 @@ def run(lease: Lease) -> None:
     _publish(job, view, loaded.problem, result, account)
 
 
-def _unlearn(job: Job, view: View, loaded: Loaded, account: Account) -> Result:
+def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account) -> Result:
     """Run the method and measure what it arrives at."""
     with account.phase("curvature"):
         curvature = stored_curvature(view.version, next(loaded.problem.model.parameters()).device)
         problem = replace(loaded.problem, curvature=curvature)
+    charge = charge_of(job, line, len(view.request_ids), problem)
     with account.phase("updating"):
-        update = make_method(str(job.method), job.parameters).unlearn(problem)
+        update = unlearn(job, problem, charge)
         pause_at("mid-update")
         network, statistics_rows = network_of(problem, update)
     with account.phase("verifying"):
         measured = replace(loaded, problem=watched(problem, account.lease))
         verification = verify(measured, update, network, job.policy or {}, account)
     report = report_of(measured, update, network, verification, account, statistics_rows)
+    report["lineage"] = charge.after(update, drift_of(problem.model, update))
     return Result(network, update, verification, report)
 
 
@@ -152,6 +156,8 @@ def _reject(
 def _failure_of(error: Exception) -> dict[str, Any]:
     """Describe an exception of a method or measurement; only our own carry no data."""
     log.warning("method.failed", error=type(error).__name__)
+    if isinstance(error, BudgetSpent):
+        return failure("budget-spent", str(error), budget=error.name)
     name = type(error).__name__
     detail = f"{name}: {error}" if isinstance(error, UnlearningError) else name
     return failure("method-failed", detail)

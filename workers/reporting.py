@@ -65,6 +65,8 @@ def report_of(
         },
         "diagnostics": dict(update.diagnostics),
     }
+    if update.certified is not None:
+        report["certified"] = dict(update.certified)
     if statistics_rows:
         report["batch_norm"] = (
             "running statistics were frozen in curvature and update and then computed again on "

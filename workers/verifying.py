@@ -58,6 +58,9 @@ def network_of(problem: Problem, update: Update) -> tuple[nn.Module, int]:
     again; retraining brings its own. Beside a sample of the retained rows only a like share of the
     corrected ones counts: statistics know no weights.
 
+    A certified update leaves them alone: they belong to layers that were never fitted to the rows,
+    and the proof is about the features as they are.
+
     Returns:
         The network, and the number of rows: 0 when there was nothing to compute again.
     """
@@ -66,7 +69,7 @@ def network_of(problem: Problem, update: Update) -> tuple[nn.Module, int]:
     generator = torch.Generator().manual_seed(problem.generator_seed)
     corrected = uniform_sample(problem.replacement, share, generator)
     rows = concatenate(problem.retained, corrected)
-    if update.method == "retrain" or len(rows) < 2:
+    if update.method == "retrain" or update.certified is not None or len(rows) < 2:
         return result, 0
     buffers = recompute_statistics(result, rows, seed=problem.generator_seed)
     if not buffers:

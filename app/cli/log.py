@@ -1,7 +1,7 @@
 """``lethe log``: the log is derived again from the entries, and its keys are renewed."""
 
 from app.domain.fsck import Fault, inspect
-from app.infra import db
+from app.infra import clock, db
 from app.infra.settings import settings
 from app.infra.signing import keyring
 from app.infra.signing import rotate as renew
@@ -28,6 +28,14 @@ def fsck() -> int:
         f" {found.waiting} entries not sealed yet; {len(faults)} faults"
     )
     return 1 if faults else 0
+
+
+def keys() -> None:
+    """Print the keys of the log that are not retired, one a line."""
+    now = clock.now()
+    for key in keyring().keys:
+        if key.trusted.valid_until is None or now < key.trusted.valid_until:
+            print(key.trusted.key)
 
 
 def rotate() -> None:

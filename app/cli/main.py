@@ -87,7 +87,7 @@ def demo(
 )
 def verify(context: typer.Context) -> None:
     """Verify evidence offline; exits with 0 ok, 1 invalid, 2 malformed, 3 untrusted, 4 stale."""
-    from app.ledger.__main__ import main as check
+    from app.ledger.verify import main as check
 
     sys.exit(check(context.args))
 
@@ -110,6 +110,70 @@ def rotate() -> None:
     from app.cli.log import rotate as renew
 
     renew()
+
+
+@log.command()
+def keys() -> None:
+    """Print the keys of the log, for witnesses and auditors."""
+    from app.cli.log import keys as show
+
+    show()
+
+
+witness = typer.Typer(help="Cosigns checkpoints of logs; belongs on a machine of somebody else.")
+app.add_typer(witness, name="witness")
+
+WitnessHome = Annotated[
+    Path, typer.Option(envvar="LETHE_WITNESS_HOME", help="Folder of the key, logs and records.")
+]
+WitnessName = Annotated[
+    str | None,
+    typer.Option(envvar="LETHE_WITNESS_NAME", help="Of the key, such as witness.example/north."),
+]
+WITNESS_HOME = Path(".lethe-witness")
+
+
+@witness.callback(invoke_without_command=True)
+def witness_run(
+    context: typer.Context,
+    home: WitnessHome = WITNESS_HOME,
+    name: WitnessName = None,
+    host: Annotated[str, typer.Option(envvar="LETHE_WITNESS_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="LETHE_WITNESS_PORT")] = 8090,
+) -> None:
+    """Run a witness, until Ctrl-C."""
+    if context.invoked_subcommand is None:
+        from app.cli.witness import WitnessError, serve
+
+        try:
+            serve(home, name, host, port, lambda line: print(line, flush=True))
+        except WitnessError as error:
+            sys.exit(str(error))
+
+
+@witness.command("key")
+def witness_key(home: WitnessHome = WITNESS_HOME, name: WitnessName = None) -> None:
+    """Print the witness's public key, making the key if there is none."""
+    from app.cli.witness import WitnessError, key
+
+    try:
+        print(key(home, name))
+    except WitnessError as error:
+        sys.exit(str(error))
+
+
+@witness.command("trust")
+def witness_trust(
+    vkey: Annotated[str, typer.Argument(help="Key of a log, as `lethe log keys` prints it.")],
+    home: WitnessHome = WITNESS_HOME,
+) -> None:
+    """Let the witness cosign what a key of a log signs."""
+    from app.cli.witness import MalformedPolicy, trust
+
+    try:
+        trust(home, vkey)
+    except MalformedPolicy as error:
+        sys.exit(str(error))
 
 
 def main() -> None:

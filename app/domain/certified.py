@@ -22,8 +22,8 @@ from app.ledger import certificates as states
 from app.ledger.certificates import Certificate, limits_for
 from app.ledger.encoding import parse
 from app.ledger.errors import UnloggedFact
-from app.ledger.examination import stated_digests
-from app.ledger.records import moment
+from app.ledger.records import moment, write_record
+from app.ledger.verify import stated_digests
 
 OF_REQUEST = ("request.", "target.", "rows.", "version.")
 OF_RESULT = ("job.succeeded", "version.created")
@@ -95,7 +95,7 @@ def build(tx: Session, request: Request, origin: str) -> Certificate:
         rows=rows,
     )
     leaves = b"\n".join(item.leaf.leaf for item in logged).decode()
-    if not all(digest in leaves for digest in stated_digests(made)):
+    if not all(digest in leaves for digest in stated_digests(write_record(made))):
         raise UnloggedFact("no entry states a digest that the certificate would")
     return made
 

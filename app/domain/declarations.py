@@ -58,7 +58,7 @@ def checked_version(order: VersionOrder, dataset: Dataset, revision: Revision) -
     ])
     faults = _split_faults(order, revision) + _number_faults(order)
     if order.recipe is not None:
-        faults += recipes.recipe_faults(order.recipe, "/recipe")
+        faults += recipes.recipe_faults(order.recipe, "/recipe", weight_decay=order.weight_decay)
     faults += _input_faults(order, dataset, revision)
     refuse_if(faults)
     parameters = check_architecture(dict(order.architecture), "/architecture").parameters

@@ -5,7 +5,7 @@ database see the same sets. Nothing here loops over a dataset: the sets are thos
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import select
@@ -45,6 +45,10 @@ class Edits:
             and of held-out rows alike.
         trained: Cells as the version was trained on them, where the row files differ.
         edited: Cells after every accepted correction.
+        pending: Training rows that other requests delete and that the version still holds; they are
+            among ``removed``.
+        is_separate: Whether no other unfinished request concerns the rows in ``forget``. If one
+            does, what the job makes of them is not exactly what its own requests ask.
     """
 
     dataset_id: str
@@ -57,6 +61,8 @@ class Edits:
     removed: Rows
     trained: Overlay
     edited: Overlay
+    pending: Rows = field(default_factory=lambda: NO_ROWS)
+    is_separate: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,8 @@ def _edits_of(
         select(Revision).where(Revision.dataset_id == dataset_id, Revision.number == number)
     ).one()
     corrections = records(tx, dataset_id, number, "correction")
-    removed = union(map(rows_of, records(tx, dataset_id, number, DELETION)))
+    deletions = records(tx, dataset_id, number, DELETION)
+    removed = union(map(rows_of, deletions))
     served = list(
         tx.scalars(
             select(RequestRows).where(
@@ -157,6 +164,15 @@ def _edits_of(
         revision, version.training_split, [row for row in served if row.corrections is not None]
     )
     done = forgotten.corrections(origin.passed)
+    own = [row for row in served if row.corrections is None]
+    held = np.setdiff1d(_within(revision, version.training_split, deletions), gone)
+    pending = np.setdiff1d(held, _within(revision, version.training_split, own))
+    others = [
+        record
+        for record in corrections
+        if record.request_id not in done and record.request_id not in request_ids
+    ]
+    touched = np.union1d(pending, _within(revision, version.training_split, others))
     return Edits(
         dataset_id=dataset_id,
         revision=number,
@@ -170,6 +186,8 @@ def _edits_of(
         removed=removed,
         trained=in_force(record for record in corrections if record.request_id in done),
         edited=in_force(corrections),
+        pending=np.setdiff1d(pending, forget),
+        is_separate=not len(np.intersect1d(touched, forget)),
     )
 
 

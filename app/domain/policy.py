@@ -21,8 +21,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "on_inconclusive": "publish",
     "batching": {"max_wait_seconds": 0, "max_samples": 100000},
     "withdraw_after_seconds": 0,
+    "budget": {"requests": None, "share": None, "drift": None},
 }
-MERGED = ("verification", "batching")
+MERGED = ("verification", "batching", "budget")
 """Objects whose missing fields take their defaults; the others are taken as a whole."""
 
 UPPER_GATES = (
@@ -76,6 +77,15 @@ SCHEMA: Final[Mapping[str, Any]] = {
             },
         },
         "withdraw_after_seconds": _seconds,
+        "budget": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "requests": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53},
+                "share": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+                "drift": {"type": ["number", "null"], "minimum": 0, "maximum": 1e6},
+            },
+        },
     },
 }
 

@@ -12,9 +12,14 @@ import structlog
 from app.infra.settings import settings
 
 
-def configure() -> None:
-    """Let structlog write as above, from the configured level on."""
-    level = logging.getLevelNamesMapping().get(settings().log_level.upper(), logging.INFO)
+def configure(level_name: str | None = None) -> None:
+    """Let structlog write as above.
+
+    Args:
+        level_name: From which level on; by default the one of the settings.
+    """
+    name = settings().log_level if level_name is None else level_name
+    level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

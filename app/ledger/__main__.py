@@ -1,16 +1,35 @@
-"""Verify evidence offline: ``python -m app.ledger evidence.zip --key <vkey>``."""
+"""Verify evidence offline: ``python -m app.ledger evidence.zip --key <vkey>``.
+
+The verifier is ``verify``, which stands alone. Beside it there is what only few need: whom to trust
+as a policy says.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from app.ledger.errors import LedgerError
-from app.ledger.notes import VerifierKey
-from app.ledger.trust import Expectations, TrustedKey, read_key_list
-from app.ledger.verify import Outcome, examine, outcome_of
+from app.ledger.errors import LedgerError, Malformed, Untrusted
+from app.ledger.policies import Policy
+from app.ledger.verify import (
+    Expectations,
+    Key,
+    Outcome,
+    answer,
+    expected_by,
+    make_parser,
+    read_evidence,
+    verify_evidence,
+)
+
+OUTCOMES: Mapping[type[Exception], Outcome] = {
+    Malformed: Outcome.MALFORMED,
+    Untrusted: Outcome.UNTRUSTED,
+    LedgerError: Outcome.INVALID,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,54 +41,42 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 ok, 1 invalid, 2 malformed, 3 untrusted key, 4 stale.
     """
-    options = _parser().parse_args(arguments)
+    parser = make_parser()
+    parser.add_argument("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
+    options = parser.parse_args(arguments)
     try:
-        finding = examine(options.evidence, _expectations(options))
-        outcome, sentence = finding.outcome, finding.sentence
+        return answer(lambda: _verified(options))
     except LedgerError as error:
-        outcome, sentence = outcome_of(error), f"{type(error).__name__}: {error}."
-    except OSError as error:
-        outcome, sentence = Outcome.MALFORMED, f"A file given cannot be read: {error.strerror}."
-    sys.stdout.write(f"{outcome.name.lower()}: {sentence}\n")
-    return outcome
+        outcome = next(found for kind, found in OUTCOMES.items() if isinstance(error, kind))
+        sys.stdout.write(f"{outcome.name.lower()}: {type(error).__name__}: {error}.\n")
+        return outcome
 
 
-def _expectations(options: argparse.Namespace) -> Expectations:
-    keys = [TrustedKey(VerifierKey.parse(text)) for text in options.key]
-    for path in options.keys:
-        keys += read_key_list(path.read_bytes())
-    witnesses = tuple(VerifierKey.parse(text) for text in options.witness)
-    return Expectations(
-        keys=tuple(keys),
-        witnesses=witnesses,
-        quorum=len(witnesses) if options.quorum is None else options.quorum,
-        pinned=options.checkpoint and options.checkpoint.read_bytes(),
-        consistency=options.consistency and options.consistency.read_bytes(),
-        request_id=options.request,
-        models=tuple(options.model),
-        not_before=options.not_before,
+def _verified(options: argparse.Namespace) -> str:
+    expected = expected_by(options)
+    if options.policy is not None:
+        policy = Policy.parse(options.policy.read_bytes())
+        expected = _trusting(expected, policy, is_also_wanted=bool(options.witness))
+    return verify_evidence(read_evidence(options.evidence), expected)
+
+
+def _trusting(expected: Expectations, policy: Policy, *, is_also_wanted: bool) -> Expectations:
+    """Add whom a policy trusts; a quorum given besides it has to be met besides."""
+    # Where a key is given with its times, too, these count.
+    known = {(key.name, key.public) for key in expected.keys}
+    named = [Key.parse(str(log.key)) for log in policy.logs]
+    logs = [key for key in named if (key.name, key.public) not in known]
+    witnesses = [Key.parse(str(witness.key)) for witness in policy.witnesses.values()]
+    own = {key.public for key in expected.witnesses}
+    return replace(
+        expected,
+        keys=(*expected.keys, *logs),
+        witnesses=(*expected.witnesses, *witnesses),
+        is_quorum=lambda cosigners: (
+            policy.quorum.is_met(cosigners)
+            and (not is_also_wanted or expected.is_quorum(own & cosigners))
+        ),
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lethe-verify", description=main.__doc__)
-    add = parser.add_argument
-    add("evidence", type=Path, help="evidence.zip, or the folder it was unpacked into")
-    add("--key", action="append", default=[], help="a trusted vkey; may be repeated")
-    add("--keys", action="append", default=[], type=Path, help="a list of trusted keys with times")
-    add("--witness", action="append", default=[], help="vkey of a trusted witness")
-    add("--quorum", type=int, help="how many witnesses are needed; by default all")
-    add("--checkpoint", type=Path, help="a checkpoint of the log kept from before")
-    add("--consistency", type=Path, help="proof between that and the evidence's checkpoint")
-    add("--request", help="id of the request that the evidence has to be about")
-    add("--model", action="append", default=[], type=Path, help="a file that has to be certified")
-    add("--not-before", type=_time, help="refuse evidence older than this time (RFC 3339)")
-    return parser
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 It lists what was asked, done, measured and destroyed, and which entries of the log say so. It
 judges nothing beyond the gates it shows: whether that is enough is for its reader to decide,
-and ``LIMITS`` says so in words that a certificate has to repeat.
+and sentences that it has to repeat say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from app.ledger.errors import MalformedRecord, MalformedStatement
 from app.ledger.records import (
@@ -23,31 +23,12 @@ from app.ledger.records import (
     write_record,
 )
 from app.ledger.statements import Sha256, Statement, Subject
+from app.ledger.verify import limits_for as limits_of
 
 PREDICATE_TYPE = "urn:lethe-unlearning:certificate:v1"
 
 Assurance: TypeAlias = Literal["exact", "certified", "empirical"]
 Verdict: TypeAlias = Literal["passed", "failed", "inconclusive"]
-
-LIMITS: Final[Mapping[str, str]] = {
-    "exact": (
-        "Exact: the published weights are those of a training that never used the named rows,"
-        " as far as the recorded inputs, code and seeds determine them."
-    ),
-    "certified": (
-        "Certified: the stated bound holds under the assumptions of the method, and bounds how"
-        " much an observer of the weights can tell; it does not say that nothing remains."
-    ),
-    "empirical": (
-        "Empirical: the listed measurements are all that is known; other tests of the weights"
-        " may still find traces of the named rows."
-    ),
-    "any": (
-        "This certificate states what was done and measured, on the copies the service holds."
-        " It does not judge what any law requires."
-    ),
-}
-"""Which sentences a certificate repeats: ``any``, and one for each assurance that occurs."""
 
 
 @dataclass(frozen=True)
@@ -365,5 +346,4 @@ class Certificate:
 
 def limits_for(targets: tuple[Target, ...]) -> tuple[str, ...]:
     """Return the sentences that a certificate about these targets repeats."""
-    occurring = {target.run.assurance for target in targets if target.run is not None}
-    return tuple(text for name, text in LIMITS.items() if name == "any" or name in occurring)
+    return limits_of(target.run.assurance for target in targets if target.run is not None)

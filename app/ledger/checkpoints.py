@@ -15,6 +15,7 @@ from app.ledger.encoding import from_base64, is_decimal, to_base64
 from app.ledger.errors import BadSignature, MalformedCheckpoint, QuorumMissed
 from app.ledger.notes import COSIGNATURE, Note, VerifierKey
 from app.ledger.tree_hash import HASH_SIZE
+from app.ledger.trust import Quorum
 
 LATEST = 253_402_300_799
 """The last second of the year 9999: what a calendar can still say."""
@@ -87,14 +88,13 @@ def cosigned_at(note: Note, key: VerifierKey) -> datetime | None:
     return max(times, default=None)
 
 
-def verify_quorum(note: Note, witnesses: Iterable[VerifierKey], quorum: int) -> None:
+def verify_quorum(note: Note, witnesses: Iterable[VerifierKey], quorum: Quorum) -> None:
     """Check that enough witnesses have cosigned a checkpoint.
 
     Args:
         note: The checkpoint.
-        witnesses: Keys of the trusted witnesses. One public key counts once, whatever its
-            names: a cosignature does not cover the name.
-        quorum: How many of them must have cosigned.
+        witnesses: Keys of the trusted witnesses.
+        quorum: Which of them must have cosigned.
 
     Raises:
         BadSignature: A cosignature in the name of a trusted witness is not its own.
@@ -105,5 +105,5 @@ def verify_quorum(note: Note, witnesses: Iterable[VerifierKey], quorum: int) -> 
         for key in witnesses
         if key.type == COSIGNATURE and cosigned_at(note, key) is not None
     }
-    if len(seen) < quorum:
-        raise QuorumMissed(len(seen), quorum)
+    if not quorum.is_met(seen):
+        raise QuorumMissed(quorum.found(seen), quorum.wanted)

@@ -1,4 +1,6 @@
-"""Everything that evidence can have wrong with it.
+"""Everything that what this library reads can have wrong with it.
+
+The verifier is apart: see ``NAMES`` in ``verify``.
 
 LedgerError
 ├── OutOfRange             a proof was asked for that this tree cannot give
@@ -9,29 +11,24 @@ LedgerError
 │   ├── MalformedNote      not a signed note
 │   ├── MalformedCheckpoint  the note is no checkpoint
 │   ├── MalformedProof     not a proof of the transparency log
+│   ├── MalformedPolicy    not a list of whom to trust
+│   ├── MalformedSubmission  not what a log sends to its witnesses
+│   ├── MalformedTile      not the path of a tile
 │   ├── MalformedEnvelope  not a DSSE envelope
-│   ├── MalformedStatement  not an in-toto statement that holds a certificate of ours
-│   └── MalformedEvidence  the archive or folder has not our layout
+│   └── MalformedStatement  not an in-toto statement that holds a certificate of ours
 ├── Invalid                well formed, and wrong
 │   ├── BadSignature       a signature does not belong to what it stands below
 │   ├── BadInclusion       the proof does not lead from the leaf to the root
 │   ├── BadConsistency     the later tree does not continue the earlier one
 │   ├── Fork               two checkpoints of one size have different roots
-│   ├── OtherLog           the certificate, the proof or the pin speaks of another log
-│   ├── OtherCertificate   the logged entry, or the follow-up, is about another certificate
 │   ├── OtherRequest       the certificate is about another request than the one asked for
-│   ├── OtherFile          a file is not the one whose digest was certified
 │   ├── UnloggedFact       the certificate states what no entry of the log does
-│   ├── Contradiction      the certificate contradicts itself
-│   └── NotCommitted       what is shown is not what was committed to
-├── Untrusted              signed, but not by someone the verifier trusts for it
-│   ├── UnknownKey         no signature is by a trusted key
-│   ├── RetiredKey         the key was not valid at the time of the signature
-│   └── QuorumMissed       too few witnesses have seen the checkpoint
-└── Stale                  was right, but newer facts exist or may exist
-    ├── OlderThanPin       the verifier knows a larger tree already
-    ├── TooOld             older than the verifier wants to accept
-    └── Revoked            a later certificate takes this one back
+│   ├── NotCommitted       what is shown is not what was committed to
+│   └── OtherSize          the witness has cosigned another size than the log believes
+└── Untrusted              signed, but not by someone the verifier trusts for it
+    ├── UnknownLog         the checkpoint is of a log that nothing is known about
+    ├── UnknownKey         no signature is by a trusted key
+    └── QuorumMissed       too few witnesses have seen the checkpoint
 
 Messages name what failed and never repeat the content at fault.
 """
@@ -84,16 +81,24 @@ class MalformedProof(Malformed):
     """Not a proof of a transparency log."""
 
 
+class MalformedPolicy(Malformed):
+    """Not a list of logs, witnesses and their quorum."""
+
+
+class MalformedSubmission(Malformed):
+    """Not what a log sends to its witnesses."""
+
+
+class MalformedTile(Malformed):
+    """Not the path of a tile of the tree."""
+
+
 class MalformedEnvelope(Malformed):
     """Not a DSSE envelope."""
 
 
 class MalformedStatement(Malformed):
     """Not an in-toto statement that holds a certificate of ours."""
-
-
-class MalformedEvidence(Malformed):
-    """The archive or folder does not have the layout of evidence."""
 
 
 class Invalid(LedgerError):
@@ -116,44 +121,41 @@ class Fork(Invalid):
     """Two checkpoints of the same log and size have different roots."""
 
 
-class OtherLog(Invalid):
-    """The certificate, its proof and the pinned checkpoint do not speak of one log."""
-
-
-class OtherCertificate(Invalid):
-    """The logged entry, or the follow-up, is about another certificate."""
-
-
 class OtherRequest(Invalid):
     """The certificate is about another request than the one asked for."""
-
-
-class OtherFile(Invalid):
-    """A file is not the one whose digest was certified."""
 
 
 class UnloggedFact(Invalid):
     """The certificate states a digest or cites an entry that the log does not hold."""
 
 
-class Contradiction(Invalid):
-    """Two statements of the certificate cannot both be true."""
-
-
 class NotCommitted(Invalid):
     """What is shown is not what was committed to."""
+
+
+class OtherSize(Invalid):
+    """The witness has cosigned another size of the log than the proof starts from.
+
+    Attributes:
+        known: The size it has cosigned; 0 if none.
+    """
+
+    def __init__(self, known: int) -> None:
+        """Remember the size."""
+        self.known = known
+        super().__init__(f"the largest tree that was cosigned has {known} leaves")
 
 
 class Untrusted(LedgerError):
     """Signed, but not by someone the verifier trusts for it."""
 
 
+class UnknownLog(Untrusted):
+    """The checkpoint is of a log that the witness knows no key of."""
+
+
 class UnknownKey(Untrusted):
     """No signature is by a trusted key."""
-
-
-class RetiredKey(Untrusted):
-    """The key was not valid at the time of the signature."""
 
 
 class QuorumMissed(Untrusted):
@@ -169,19 +171,3 @@ class QuorumMissed(Untrusted):
         self.found = found
         self.wanted = wanted
         super().__init__(f"{found} of the trusted witnesses have cosigned; {wanted} must")
-
-
-class Stale(LedgerError):
-    """Was right, but newer facts exist or may exist."""
-
-
-class OlderThanPin(Stale):
-    """The verifier knows a larger tree than the evidence does."""
-
-
-class TooOld(Stale):
-    """The evidence is older than the verifier wants to accept."""
-
-
-class Revoked(Stale):
-    """A later certificate takes this one back."""

@@ -6,6 +6,7 @@ UnlearningError
 ├── NotConverged         a solve or a training run stopped above its tolerance
 ├── NotApplicable        the method needs something this problem does not have
 ├── NotConvincing        a result is too far from what the method itself expects of it
+├── BudgetSpent          what may be done to a model before it is trained again is used up
 ├── NonFinite            a tensor holds NaN or infinity
 ├── ArchitectureError    an architecture description cannot be built
 └── WeightsMismatch      weights do not fit the architecture
@@ -96,6 +97,23 @@ class NotConvincing(UnlearningError):
             f"the method judges its own result at {judgement:.2f}, above {limit:.2f}: it does not "
             "answer the deleted rows as a network would that never saw them"
         )
+
+
+class BudgetSpent(UnlearningError):
+    """What may be done to a model before it is trained again is used up.
+
+    Attributes:
+        name: Which budget.
+        used: What would be used of it.
+        limit: What it allows.
+    """
+
+    def __init__(self, name: str, used: float, limit: float) -> None:
+        """Remember the budget, what would be used and what is allowed."""
+        self.name = name
+        self.used = used
+        self.limit = limit
+        super().__init__(f"the {name} budget is spent: {used:.4g} of {limit:.4g}")
 
 
 class NonFinite(UnlearningError):

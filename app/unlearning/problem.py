@@ -6,6 +6,7 @@ ones; a deletion has no corrected rows.
 """
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -61,6 +62,12 @@ class Problem:
         full_retained: Opens every retained row.
         build: Makes a fresh, untrained network of the same architecture.
         curvature: The diagonal kept with the version.
+        untouched: Opens every row the network was trained on that the request leaves alone, as it
+            was trained on; together with ``forget`` they are exactly its training rows. None where
+            that is not known. ``full_retained`` may lack rows that other requests delete.
+        spent: Norm of the gradient that training and earlier certified updates may have left of the
+            summed objective; None where that is not known.
+        random_bytes: Where noise that must not be guessed comes from.
         progress: Told the fraction done, in [0, 1]; raising from it aborts the method.
     """
 
@@ -77,6 +84,9 @@ class Problem:
     full_retained: Callable[[], Rows] | None = None
     build: Callable[[], nn.Module] | None = None
     curvature: StoredCurvature | None = None
+    untouched: Callable[[], Rows] | None = None
+    spent: float | None = None
+    random_bytes: Callable[[int], bytes] = field(default=os.urandom, repr=False)
     progress: Callable[[float], None] = field(default=unreported, repr=False)
 
     @property

@@ -85,6 +85,7 @@ def truncate(problem: Problem, names: Collection[str], *, batch_size: int = 256)
         holdout=None,
         recipe=None,
         full_retained=None,
+        untouched=None,
         build=None,
     )
 

@@ -33,6 +33,8 @@ class Update:
         gradient_evaluations: Gradients computed, counted per row.
         rows_read: Distinct rows of the dataset that were read.
         diagnostics: Facts of the run: losses before and after, damping, steps, convergence.
+        certified: Of a certified update, or of a training run that makes later ones possible: the
+            mechanism, epsilon, delta, noise, bound, what is spent and what is left.
     """
 
     values: Mapping[str, Tensor]
@@ -45,6 +47,7 @@ class Update:
     gradient_evaluations: int
     rows_read: int
     diagnostics: Mapping[str, JSON] = field(default_factory=dict)
+    certified: Mapping[str, JSON] | None = None
 
 
 def changed_only(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:

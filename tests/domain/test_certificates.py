@@ -14,21 +14,17 @@ from app.domain.log import CertificateDue, IssuedCertificate, RequestCommitment
 from app.domain.orders import Correction
 from app.domain.queries import evidence, log
 from app.domain.requests import Request
-from app.infra import signing
 from app.infra.db import reading, writing
 from app.ledger.certificates import Certificate
 from app.ledger.commitments import CommittedList, verify_membership
 from app.ledger.envelopes import Envelope
-from app.ledger.errors import OtherFile, UnknownKey
-from app.ledger.evidence import pack, unpack
-from app.ledger.trust import Expectations
-from app.ledger.verify import verify_evidence
+from app.ledger.verify import Expectations, Refused, pack, unpack, verify_evidence
 from tests import builders as make
-from tests.sealed import append, seal
+from tests.sealed import append, seal, trusted
 
 
 def expected() -> Expectations:
-    return Expectations(keys=tuple(key.trusted for key in signing.keyring().keys))
+    return Expectations(keys=trusted())
 
 
 def certify() -> list[str]:
@@ -65,7 +61,7 @@ def test_the_evidence_about_a_deletion_verifies_offline(deleted: str) -> None:
     files = files_of(deleted)
     verify_evidence(files, expected())
     verify_evidence(unpack(pack(files)), expected())
-    with pytest.raises(UnknownKey):
+    with pytest.raises(Refused, match="UnknownKey"):
         verify_evidence(files, Expectations(keys=()))
 
 
@@ -91,7 +87,7 @@ def test_the_certificate_states_what_was_done(deleted: str, version: str) -> Non
 def test_a_changed_report_is_not_the_certified_one(deleted: str) -> None:
     files = files_of(deleted)
     [name] = [name for name in files if name.startswith("reports/")]
-    with pytest.raises(OtherFile):
+    with pytest.raises(Refused, match="OtherFile"):
         verify_evidence({**files, name: files[name].replace(b"0.5", b"0.6")}, expected())
 
 

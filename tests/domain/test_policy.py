@@ -18,6 +18,7 @@ def test_nothing_given_is_the_defaults_of_the_contract() -> None:
         "on_inconclusive": "publish",
         "batching": {"max_wait_seconds": 0, "max_samples": 100000},
         "withdraw_after_seconds": 0,
+        "budget": {"requests": None, "share": None, "drift": None},
     }
     assert policy.complete(None) == policy.complete({})
 
@@ -26,6 +27,8 @@ def test_parts_of_objects_keep_their_other_defaults() -> None:
     found = policy.complete({"batching": {"max_samples": 5}, "gates": {}})
     assert found["batching"] == {"max_wait_seconds": 0, "max_samples": 5}
     assert found["gates"] == {}
+    limited = policy.complete({"budget": {"requests": 50, "drift": None}})
+    assert limited["budget"] == {"requests": 50, "share": None, "drift": None}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,16 @@ def test_parts_of_objects_keep_their_other_defaults() -> None:
         ({"batching": {"max_samples": 0}}, "/policy/batching/max_samples"),
         ({"batching": {"max_samples": True}}, "/policy/batching/max_samples"),
         ({"withdraw_after_seconds": -1}, "/policy/withdraw_after_seconds"),
+        ({"budget": {"requests": -1}}, "/policy/budget/requests"),
+        ({"budget": {"requests": 1.5}}, "/policy/budget/requests"),
+        ({"budget": {"share": 2}}, "/policy/budget/share"),
+        ({"budget": {"drift": "far"}}, "/policy/budget/drift"),
+        ({"budget": {"patience": 1}}, "/policy/budget/patience"),
+        ({"budget": None}, "/policy/budget"),
+        (
+            {"method": "certified_removal", "parameters": {"delta": 0}},
+            "/policy/parameters/delta",
+        ),
         ({"withdraw_after_seconds": float("nan")}, "/policy/withdraw_after_seconds"),
         ({"parameters": {"retained_rows": 10**400}}, "/policy/parameters/retained_rows"),
         ({"gates": {"membership_auc": 10**400}}, "/policy/gates/membership_auc"),

@@ -225,6 +225,23 @@ def test_declarations_are_held_against_the_dataset(tenant: str, dataset: str, mo
         "/objective": {"objective": "hinge"},
         "/weight_decay": {"weight_decay": -1.0},
         "/recipe/optimizer": {"recipe": {**make.RECIPE, "optimizer": "lion"}},
+        "/recipe/trained": {"recipe": {**make.RECIPE, "trained": "nothing"}},
+        "/recipe/perturbation/gradient_norm": {
+            "recipe": {**make.RECIPE, "perturbation": {"standard_deviation": 1.0}}
+        },
+        "/recipe/perturbation/standard_deviation": {
+            "recipe": {
+                **make.RECIPE,
+                "perturbation": {"standard_deviation": 0.0, "gradient_norm": 0.0},
+            }
+        },
+        # A proof is about a strongly convex objective.
+        "/recipe/perturbation": {
+            "recipe": {
+                **make.RECIPE,
+                "perturbation": {"standard_deviation": 1.0, "gradient_norm": 0.0},
+            }
+        },
         "/inputs/kind": {"inputs": {"kind": "text"}},
         "/inputs/column": {"inputs": {"kind": "vector", "column": "y", "length": 2}},
         "/holdout_split": {"holdout_split": "train"},

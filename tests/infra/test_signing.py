@@ -23,7 +23,7 @@ from app.ledger.checkpoints import Checkpoint
 from app.ledger.encoding import encode
 from app.ledger.notes import VerifierKey, verify_note
 from app.ledger.signers import Signer
-from app.ledger.trust import read_key_list
+from app.ledger.verify import read_keys
 
 SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -41,8 +41,8 @@ def test_the_embedded_default_makes_one_key_and_keeps_it(tmp_path: Path) -> None
     assert mode == 0o600
     assert first.origin.startswith("lethe/")
     note = first.signer(clock.now()).sign_checkpoint(Checkpoint(first.origin, 1, bytes(32)))
-    listed = read_key_list(encode_keys(first.document()))
-    verify_note(note, [item.key for item in listed])
+    [listed] = read_keys(encode_keys(first.document()))
+    verify_note(note, [VerifierKey(listed.name, listed.type, listed.public)])
 
 
 def test_two_installations_have_different_origins(tmp_path: Path) -> None:

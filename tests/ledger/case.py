@@ -1,6 +1,6 @@
 """A small log with one fulfilled request, and the evidence about it; nothing here is random."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -35,7 +35,7 @@ from app.ledger.notes import Note
 from app.ledger.proofs import LogProof
 from app.ledger.signers import Signer, Witness
 from app.ledger.statements import PAYLOAD_TYPE
-from app.ledger.trust import Expectations, TrustedKey
+from app.ledger.verify import Expectations, Key
 
 ORIGIN = "log.example/lethe"
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -63,7 +63,20 @@ def digest(text: str) -> str:
 
 
 def trusting(*signers: Signer) -> Expectations:
-    return Expectations(keys=tuple(TrustedKey(signer.key) for signer in signers or (LOG, ISSUER)))
+    return Expectations(keys=tuple(map(key_of, signers or (LOG, ISSUER))))
+
+
+def key_of(signer: Signer | Witness, **window: datetime) -> Key:
+    """A signer's key as the verifier reads it, and in which time it counts."""
+    return Key.parse(str(signer.key))._replace(**window)  # type: ignore[arg-type]  # only times
+
+
+def at_least(count: int) -> Callable[[Set[bytes]], bool]:
+    """A quorum of so many."""
+    return lambda cosigners: len(cosigners) >= count
+
+
+WITNESS_KEYS = tuple(map(key_of, WITNESSES))
 
 
 @dataclass

@@ -5,12 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.ledger import errors
 from app.ledger.certificates import Certificate
 from app.ledger.checkpoints import Checkpoint
 from app.ledger.notes import Note
-from app.ledger.trust import Expectations
-from app.ledger.verify import verify_evidence
+from app.ledger.verify import Expectations, Refused, verify_evidence
 from tests.ledger.case import (
     START,
     WITNESSES,
@@ -26,13 +24,11 @@ CASE = good_case()
 FILES = dict(CASE.files)
 
 
-def refused(
-    error: type[errors.LedgerError], files: dict[str, bytes], expected: Expectations
-) -> None:
-    """Assert that exactly this error is raised, not one derived from it."""
-    with pytest.raises(error) as caught:
+def refused(name: str, files: dict[str, bytes], expected: Expectations) -> None:
+    """Assert that the evidence is refused by exactly this name."""
+    with pytest.raises(Refused) as caught:
         verify_evidence(files, expected)
-    assert caught.type is error
+    assert caught.value.name == name
 
 
 def changed(name: str, change: Callable[[bytes], bytes]) -> dict[str, bytes]:

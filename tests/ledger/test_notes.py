@@ -30,6 +30,7 @@ from app.ledger.notes import (
 )
 from app.ledger.proofs import LogProof
 from app.ledger.signers import Signer, Witness
+from app.ledger.trust import Quorum
 
 # The examples of C2SP's signed-note, tlog-checkpoint and tlog-cosignature.
 EXAMPLE_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
@@ -257,7 +258,7 @@ def test_a_log_does_not_witness_itself() -> None:
 
     assert witness.key.id != LOG.key.id
     with pytest.raises(QuorumMissed):
-        verify_quorum(note, [witness.key, LOG.key], 1)
+        verify_quorum(note, [witness.key, LOG.key], Quorum.of(1, [witness.key, LOG.key]))
     with pytest.raises(UnknownKey):
         verify_note(Note(note.text, (witness.cosign(CHECKPOINT, NOW),)), [LOG.key, witness.key])
 
@@ -265,10 +266,11 @@ def test_a_log_does_not_witness_itself() -> None:
 def test_one_key_under_two_names_counts_once() -> None:
     names = [Witness("w1.example", PRIVATE), Witness("w2.example", PRIVATE)]
     note = Note(str(CHECKPOINT), tuple(name.cosign(CHECKPOINT, NOW) for name in names))
+    keys = [name.key for name in names]
 
-    verify_quorum(note, [name.key for name in names], 1)
+    verify_quorum(note, keys, Quorum.of(1, keys))
     with pytest.raises(QuorumMissed) as caught:
-        verify_quorum(note, [name.key for name in names], 2)
+        verify_quorum(note, keys, Quorum.of(2, keys))
     assert (caught.value.found, caught.value.wanted) == (1, 2)
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from app.ledger import errors
 from app.ledger.certificates import Follows, Gate, Parent
 from tests.ledger.case import (
     BuiltLog,
@@ -78,11 +77,11 @@ CONTRADICTIONS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_a_signed_and_logged_contradiction_is_refused(name: str) -> None:
-    refused(errors.Contradiction, certified(**CONTRADICTIONS[name]), trusting())
+    refused("Contradiction", certified(**CONTRADICTIONS[name]), trusting())
 
 
 def test_entries_are_cited_in_the_order_of_the_log() -> None:
     log = BuiltLog()
     cited = facts(log)
 
-    refused(errors.Contradiction, evidence_of(certificate(cited[::-1], 8), log, cited), trusting())
+    refused("Contradiction", evidence_of(certificate(cited[::-1], 8), log, cited), trusting())

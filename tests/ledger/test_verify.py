@@ -12,16 +12,17 @@ import pytest
 
 from app.ledger.__main__ import main
 from app.ledger.certificates import Gate
-from app.ledger.evidence import pack
-from app.ledger.verify import Outcome, examine, verify_evidence
+from app.ledger.verify import Outcome, pack, read_evidence, verify_evidence
 from tests.ledger.case import (
     ISSUER,
     LOG,
     MODEL,
     ORIGIN,
+    WITNESS_KEYS,
     WITNESSES,
     BuiltLog,
     at,
+    at_least,
     certificate,
     facts,
     filled,
@@ -71,7 +72,7 @@ def test_evidence_older_than_the_pin_is_accepted_with_a_proof() -> None:
 
 def test_a_quorum_of_witnesses_is_accepted() -> None:
     files = cosigned(0, 2)
-    expected = replace(trusting(), witnesses=tuple(w.key for w in WITNESSES), quorum=2)
+    expected = replace(trusting(), witnesses=WITNESS_KEYS, is_quorum=at_least(2))
 
     verify_evidence(files, expected)
 
@@ -106,11 +107,10 @@ def test_archive_and_folder_give_the_same_answer_within_a_second(tmp_path: Path)
     zipfile.ZipFile(archive).extractall(folder)
 
     began = time.perf_counter()
-    finding = examine(archive, trusting())
+    shown = verify_evidence(read_evidence(archive), trusting())
     seconds = time.perf_counter() - began
 
-    assert finding == examine(folder, trusting())
-    assert finding.outcome is Outcome.OK
+    assert shown == verify_evidence(read_evidence(folder), trusting())
     assert seconds < 1
 
 
@@ -138,6 +138,41 @@ def test_the_command_says_one_sentence_and_how_it_ended(
     assert printed.endswith(".\n")
 
 
+@pytest.mark.parametrize(
+    ("quorum", "cosigners", "status"),
+    [("none", (), 0), ("group all all a b\nquorum all", (0, 1), 0),
+     ("group all all a b\nquorum all", (0, 2), 3), ("quorum a", (), 3), ("quorum a", (0,), 0)],
+)  # fmt: skip
+def test_the_command_takes_whom_to_trust_from_a_policy(
+    quorum: str, cosigners: tuple[int, ...], status: int, tmp_path: Path
+) -> None:
+    path, policy = tmp_path / "evidence.zip", tmp_path / "trust.txt"
+    path.write_bytes(pack(cosigned(*cosigners)))
+    lines = [f"log {LOG.key}"]
+    lines += [f"witness {n} {w.key}" for n, w in zip("abc", WITNESSES, strict=True)]
+    lines.append(quorum if quorum != "none" else "quorum none")
+    policy.write_text("\n".join(lines))
+    options = ["--key", str(ISSUER.key), "--policy", str(policy)]
+
+    assert main([str(path), *options]) == status
+    # A witness named beside the policy has to have cosigned besides.
+    more = ["--witness", str(WITNESSES[2].key)]
+    assert main([str(path), *options, *more]) == (status if 2 in cosigners else 3)
+    policy.write_text("quorum")
+    assert main([str(path), *options]) == 2
+
+
+def test_times_of_a_key_count_although_a_policy_has_none(tmp_path: Path) -> None:
+    path, policy, keys = (tmp_path / name for name in ("evidence.zip", "trust.txt", "keys.json"))
+    path.write_bytes(pack(FILES))
+    policy.write_text(f"log {LOG.key}\nquorum none\n")
+    keys.write_text(json.dumps({"items": [{"vkey": str(LOG.key), "valid_until": at(3)}]}))
+    options = ["--key", str(ISSUER.key), "--policy", str(policy)]
+
+    assert main([str(path), *options]) == 0
+    assert main([str(path), *options, "--keys", str(keys)]) == 3
+
+
 def test_the_command_takes_keys_pin_and_model_from_files(tmp_path: Path) -> None:
     (tmp_path / "evidence.zip").write_bytes(pack(FILES))
     (tmp_path / "pin").write_bytes(bytes(CASE.log.note(5)))
@@ -163,5 +198,9 @@ def test_the_command_takes_keys_pin_and_model_from_files(tmp_path: Path) -> None
     )
 
 
-def test_evidence_that_is_not_there_is_malformed(tmp_path: Path) -> None:
-    assert examine(tmp_path / "absent.zip", trusting()).outcome is Outcome.MALFORMED
+def test_evidence_or_a_model_that_is_not_there_is_malformed(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.zip"
+    keys = ["--key", str(LOG.key), "--key", str(ISSUER.key)]
+    assert main([str(path), *keys]) == Outcome.MALFORMED
+    path.write_bytes(pack(FILES))
+    assert main([str(path), *keys, "--model", str(tmp_path / "absent")]) == Outcome.MALFORMED

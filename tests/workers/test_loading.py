@@ -15,6 +15,7 @@ from app.domain.edits import Edits, View
 from app.infra.rows import Cells, ColumnSpec, Overlay, PackedStrings, Roles, RowBatch, RowWriter
 from app.infra.settings import settings
 from app.infra.storage import open_store
+from app.unlearning.recipe import Perturbation
 from app.unlearning.rows import Rows
 from workers.loading import Loaded, load
 
@@ -140,6 +141,64 @@ def test_results_are_measured_on_other_rows_than_a_method_has_at_hand(home: Path
 def test_rows_of_another_pending_deletion_are_not_retained(home: Path) -> None:
     view = view_of(version_of(home, LAYERS), "deletion", forget=rows(3), removed=rows(3, 9))
     assert 9 not in numbers_in(loaded_of(view).problem.retained)
+
+
+def test_untouched_rows_are_what_was_trained_on_whoever_asks_for_them_now(home: Path) -> None:
+    """Others want row 9 deleted and row 11 corrected; row 5 was corrected before."""
+    trained = Overlay().with_cells("label", rows(5), [0])
+    edited = trained.with_cells("label", rows(11), [0]).with_cells("label", rows(1), [0])
+    view = view_of(
+        version_of(home, LAYERS),
+        "mixed",
+        forget=rows(1, 3),
+        replaced=rows(1),
+        removed=rows(3, 9, 20),
+        pending=rows(9),
+        trained=trained,
+        edited=edited,
+    )
+    problem = loaded_of(view).problem
+    assert problem.untouched is not None
+    untouched = problem.untouched()
+    seen = dict(zip(numbers_in(untouched), labels_in(untouched), strict=True))
+    # Row 20 was forgotten before.
+    assert sorted(seen) == [n for n in range(TRAINING) if n not in (1, 3, 20)]
+    assert (seen[5], seen[11]) == (0, 2)
+    retained = dict(zip(numbers_in(problem.retained), labels_in(problem.retained), strict=True))
+    assert 9 not in retained
+    assert retained[11] == 0
+
+
+def test_without_other_requests_untouched_rows_are_the_retained_ones(home: Path) -> None:
+    view = view_of(version_of(home, LAYERS), "deletion", forget=rows(3), removed=rows(3))
+    problem = loaded_of(view).problem
+    assert problem.untouched is problem.full_retained
+    shared = view_of(
+        version_of(home, LAYERS),
+        "deletion",
+        forget=rows(3),
+        removed=rows(3),
+        is_separate=False,
+    )
+    assert loaded_of(shared).problem.untouched is None
+
+
+def test_a_recipe_tells_of_the_noise(home: Path) -> None:
+    version = version_of(home, LAYERS)
+    version.recipe = {
+        "optimizer": "lbfgs",
+        "learning_rate": 1.0,
+        "batch_size": 8,
+        "epochs": 3,
+        "trained": "last_layer",
+        "perturbation": {"standard_deviation": 2.0, "gradient_norm": 0.5},
+    }
+    view = view_of(version, "deletion", forget=rows(3), removed=rows(3))
+    problem = load(view, "job_a", {}, CPU, lambda _: None, 0.75).problem
+    assert problem.recipe is not None
+    assert problem.recipe.trained == "last_layer"
+    assert problem.recipe.perturbation == Perturbation(2.0, 0.5)
+    assert problem.spent == 0.75
 
 
 def test_correction_brings_old_and_new_values_side_by_side(home: Path) -> None:

@@ -10,15 +10,13 @@ from app.domain.actions import sealing
 from app.domain.log import SignedCheckpoint
 from app.domain.queries import evidence
 from app.domain.requests import Request
-from app.infra import signing
 from app.infra.db import reading
 from app.infra.migrate import upgrade_to_head
 from app.infra.signing import SmallerTree
-from app.ledger.trust import Expectations
-from app.ledger.verify import verify_evidence
+from app.ledger.verify import Expectations, verify_evidence
 from tests import builders as make
 from tests.domain.conftest import forget_settings
-from tests.sealed import append
+from tests.sealed import append, trusted
 from workers.supervision import Sealer
 
 
@@ -45,8 +43,7 @@ def test_one_tick_after_the_end_of_a_request_its_evidence_is_there(home: Path) -
         files = evidence.files(tx, tx.get_one(Request, request))
         assert not sealing.is_behind(tx)
         sizes = list(tx.scalars(select(SignedCheckpoint.size)))
-    keys = tuple(key.trusted for key in signing.keyring().keys)
-    verify_evidence(files, Expectations(keys=keys, request_id=request))
+    verify_evidence(files, Expectations(keys=trusted(), request_id=request))
     sealer.tick()
     with reading() as tx:
         assert list(tx.scalars(select(SignedCheckpoint.size))) == sizes

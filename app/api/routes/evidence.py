@@ -13,7 +13,7 @@ from app.domain.errors import NotFound, Refused
 from app.domain.queries import catalog, evidence
 from app.domain.requests import Request
 from app.ledger.encoding import to_base64
-from app.ledger.evidence import pack
+from app.ledger.verify import pack
 
 LARGEST_SIZE = 2**53 - 1
 ARCHIVE: dict[int | str, dict[str, Any]] = {

@@ -27,6 +27,18 @@ class BatchingIn(Input):
     max_samples: Annotated[int, Field(ge=1, le=10**12)] = 100_000
 
 
+class BudgetIn(Input):
+    """How far a line of versions may go before it is trained again; null: without limit."""
+
+    requests: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Rows deleted or corrected, as a share of the training rows."
+    )
+    drift: Annotated[float, Field(ge=0, le=10**6)] | None = Field(
+        default=None, description="Change of the parameters, as a share of their norm."
+    )
+
+
 class PolicyIn(Input):
     """How requests on a model are carried out; what is left out takes its default."""
 
@@ -41,6 +53,7 @@ class PolicyIn(Input):
     on_inconclusive: Literal["publish", "attention", "retrain", "fail"] = "publish"
     batching: BatchingIn = BatchingIn()
     withdraw_after_seconds: Seconds = 0
+    budget: BudgetIn = BudgetIn()
 
     def given(self) -> dict[str, Any]:
         """Return only what the client sent; the domain knows the defaults."""
@@ -60,6 +73,7 @@ class PolicyOut(Output):
     on_inconclusive: str
     batching: dict[str, int | float]
     withdraw_after_seconds: float
+    budget: dict[str, int | float | None] = {}
 
 
 class ModelIn(Input):

@@ -16,6 +16,19 @@ UNDECIDED = ("awaiting_weights", "validating")
 """States in which nobody has said yet whether the weights can be used."""
 
 
+class PerturbationIn(Input):
+    """Noise in the training objective, as certified deletion needs it.
+
+    A vector b of independent normal numbers was drawn, and its product with the trained parameters
+    was added to the sum over the rows of loss plus weight decay.
+    """
+
+    standard_deviation: Annotated[float, Field(gt=0, le=10**12)]
+    gradient_norm: Annotated[float, Field(ge=0, le=10**12)] = Field(
+        description="At most the norm of the gradient of that sum at the uploaded weights."
+    )
+
+
 class RecipeIn(Input):
     """How the weights were trained, so that training can be repeated."""
 
@@ -27,6 +40,11 @@ class RecipeIn(Input):
     seed: Seed = 0
     schedule: Literal["constant", "cosine"] = "constant"
     initialisation_seed: Seed = 0
+    trained: Literal["all", "last_layer"] = Field(
+        default="all",
+        description="last_layer: the layers before it were never fitted to these rows.",
+    )
+    perturbation: PerturbationIn | None = None
 
 
 class VersionIn(Input):
@@ -48,7 +66,7 @@ class VersionIn(Input):
     def order(self) -> VersionOrder:
         """Return what the domain is asked for."""
         fields = {name: getattr(self, name) for name in VersionIn.model_fields}
-        recipe = None if self.recipe is None else self.recipe.model_dump()
+        recipe = None if self.recipe is None else self.recipe.model_dump(exclude_unset=True)
         return VersionOrder(**{**fields, "recipe": recipe})
 
 

@@ -17,11 +17,11 @@ from app.domain.log import CertificateDue, IssuedCertificate
 from app.domain.requests import Request
 from app.infra.ids import new_id
 from app.infra.signing import keyring
+from app.ledger import verify
 from app.ledger.certificates import Certificate
 from app.ledger.entries import CERTIFICATE_ISSUED
 from app.ledger.errors import LedgerError
 from app.ledger.records import moment
-from app.ledger.soundness import verify_soundness
 from app.ledger.statements import PAYLOAD_TYPE
 
 MOST_AT_ONCE = 100
@@ -63,7 +63,10 @@ def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
     try:
         certificate = build(tx, request, ring.origin)
         payload = bytes(certificate.statement())
-        verify_soundness(Certificate.parse(payload))
+        verify.read_certificate(payload)
+    except verify.Refused as refusal:
+        waiting.failure = refusal.name
+        return None
     except (LedgerError, LookupError, TypeError, ValueError) as error:
         # Whatever is odd about one request must not keep the others waiting.
         waiting.failure = type(error).__name__

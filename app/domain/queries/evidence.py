@@ -19,7 +19,6 @@ from app.infra.signing import keyring
 from app.ledger.certificates import Certificate
 from app.ledger.encoding import encode
 from app.ledger.envelopes import Envelope
-from app.ledger.evidence import CHECKPOINT, ENVELOPE, KEYS, LEAF, PROOF, README
 from app.ledger.merkle import (
     Node,
     Span,
@@ -30,6 +29,7 @@ from app.ledger.merkle import (
     tiling,
 )
 from app.ledger.proofs import LogProof
+from app.ledger.verify import CHECKPOINT, ENVELOPE, LEAF, PROOF, PUBLISHED_KEYS, README
 
 MOST_CONSISTENCY_PROOFS = 64
 ABOUT = """\
@@ -90,7 +90,7 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
             checkpoints do.
 
     Returns:
-        Content by name, for ``app.ledger.evidence.pack``.
+        Content by name, for ``app.ledger.verify.pack``.
 
     Raises:
         NotFound: The certificate is not issued yet.
@@ -107,7 +107,7 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
     proofs = _proofs(tx, signed, leaves)
     collected = {
         README: ABOUT.encode(),
-        KEYS: _keys(),
+        PUBLISHED_KEYS: _keys(),
         CHECKPOINT: signed.note,
         **_reports(tx, certificates),
         **_consistency(tx, signed.size, pins),

@@ -7,11 +7,11 @@ there would be a fork. The keeper remembers, and what does not continue is not s
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.infra import durable
 from app.infra.settings import settings
 from app.infra.signing.errors import OtherOrigin, OtherRoot, SmallerTree
 from app.ledger.checkpoints import Checkpoint
@@ -81,21 +81,8 @@ class Keeper:
                 return False
             if kept is not None and kept.size == checkpoint.size and kept != checkpoint:
                 raise OtherRoot(f"another tree of {kept.size} leaves was signed")
-            self._write(note)
+            durable.replace(self.path, bytes(note))
         return True
-
-    def _write(self, note: Note) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("wb") as file:
-            file.write(bytes(note))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def keeper() -> Keeper:

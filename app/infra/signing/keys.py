@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.infra import clock
+from app.infra import clock, durable
 from app.infra.settings import Settings, settings
 from app.infra.signing.errors import KeysMalformed, NoSigningKey
 from app.ledger.encoding import encode, parse
@@ -161,18 +161,7 @@ def _own_origin(seed: bytes) -> str:
 
 def _make_file(path: Path, content: _List) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(encode(write_record(content)))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        # Unlike a rename, a link never takes the place of a key that another process made.
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()
+    durable.create(path, encode(write_record(content)))
 
 
 def _read(text: str, origin: str | None) -> Keyring:

@@ -1,10 +1,13 @@
-"""Run a network in eval mode for a while."""
+"""Run a network as it answers: in eval mode, and for its outputs alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from app.unlearning.errors import NotApplicable
 
 
 @contextmanager
@@ -27,3 +30,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def outputs_of(run: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
+    """Run a network and return its outputs alone.
+
+    Language models return a record of several things, of which the outputs are the ``logits``;
+    others return a tuple that begins with them.
+
+    Args:
+        run: The network.
+        inputs: (b, ...).
+
+    Returns:
+        (b, ...).
+
+    Raises:
+        NotApplicable: What it returned holds no outputs.
+    """
+    returned = run(inputs)
+    if not isinstance(returned, Tensor):
+        first = returned[0] if isinstance(returned, tuple | list) and returned else None
+        returned = getattr(returned, "logits", first)
+    if not isinstance(returned, Tensor):
+        raise NotApplicable("the network does not return its outputs as a tensor")
+    return returned

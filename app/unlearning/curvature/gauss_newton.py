@@ -10,11 +10,14 @@ mode, residual sums) this *is* the diagonal of the Hessian, wherever the Hessian
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from app.unlearning.curvature.diagonal import Diagonal, mean_of_squares
+from app.unlearning.curvature.draws import Draws
+from app.unlearning.curvature.precision import Precision
+from app.unlearning.curvature.squared_gradients import Fallback
 from app.unlearning.objective import Objective
 from app.unlearning.rows import Batch, Rows
 
@@ -26,18 +29,22 @@ def ggn_diagonal(
     *,
     batch_size: int = 256,
     out: Mapping[str, Tensor] | None = None,
+    fallback: Fallback = "rows",
+    precision: Precision | None = None,
 ) -> Diagonal:
     """Compute the diagonal of the GGN of the mean loss exactly, without weight decay.
 
-    Costs one forward pass and C - 1 backward passes for C classes; dense layers multiply once for
-    all of them.
+    Costs one forward pass and C - 1 backward passes for C classes, of dense networks all at once;
+    dense layers multiply once for all of them. A sequence takes T times as many passes.
 
     Args:
         model: The network; run in eval mode, and otherwise not touched.
         objective: Its loss.
-        rows: Rows, or batches; labels are not used.
-        batch_size: Rows handled at a time.
+        rows: Rows, or batches; of labels only which tokens of a sequence count is used.
+        batch_size: Rows handled at a time; halved while they do not fit into memory.
         out: Where to accumulate, by parameter name; None allocates.
+        fallback: What to do where there is no rule, see ``SquaredGradients``.
+        precision: Of float32 products; None leaves it to the process.
 
     Returns:
         The diagonal, with estimator ``ggn``.
@@ -45,10 +52,12 @@ def ggn_diagonal(
     return mean_of_squares(
         model,
         rows,
-        lambda _, outputs: objective.root_columns(outputs),
+        lambda: lambda batch, outputs: objective.root_columns(outputs, batch.targets),
         "ggn",
         batch_size=batch_size,
         out=out,
+        fallback=fallback,
+        precision=precision,
     )
 
 
@@ -61,6 +70,8 @@ def sketched_ggn_diagonal(
     seed: int = 0,
     batch_size: int = 256,
     out: Mapping[str, Tensor] | None = None,
+    fallback: Fallback = "rows",
+    precision: Precision | None = None,
 ) -> Diagonal:
     """Estimate the diagonal of the GGN of the mean loss, without weight decay: R(draws).
 
@@ -71,11 +82,13 @@ def sketched_ggn_diagonal(
     Args:
         model: The network; run in eval mode, and otherwise not touched.
         objective: Its loss.
-        rows: Rows, or batches; labels are not used.
+        rows: Rows, or batches; of labels only which tokens of a sequence count is used.
         draws: Backward passes per batch, >= 1.
         seed: Of the signs.
-        batch_size: Rows handled at a time.
+        batch_size: Rows handled at a time; halved while they do not fit into memory.
         out: Where to accumulate, by parameter name; None allocates.
+        fallback: What to do where there is no rule, see ``SquaredGradients``.
+        precision: Of float32 products; None leaves it to the process.
 
     Returns:
         The estimate, with estimator ``sketched_ggn``.
@@ -85,16 +98,17 @@ def sketched_ggn_diagonal(
     """
     if draws < 1:
         raise ValueError("a sketch needs at least one draw")
-    return mean_of_squares(
+    found = mean_of_squares(
         model,
         rows,
-        Sketch(objective, draws, seed),
+        lambda: Sketch(objective, draws, seed),
         "sketched_ggn",
         batch_size=batch_size,
         out=out,
-        draws=draws,
-        seed=seed,
+        fallback=fallback,
+        precision=precision,
     )
+    return replace(found, draws=draws, seed=seed)
 
 
 class Sketch:
@@ -102,22 +116,21 @@ class Sketch:
 
     def __init__(self, objective: Objective, draws: int, seed: int) -> None:
         """Start the stream of signs at its beginning."""
-        self._objective, self._draws = objective, draws
-        self._generator = torch.Generator().manual_seed(seed)
+        self._objective, self._number = objective, draws
+        self._draws = Draws(seed)
 
     def __call__(self, batch: Batch, outputs: Tensor) -> Iterator[Tensor]:
         """Yield ``draws`` combinations for the next rows, each of the shape of ``outputs``.
 
         Args:
-            batch: The rows; only their number matters.
+            batch: The rows; of their labels, which tokens of a sequence count.
             outputs: (b, ...).
 
         Yields:
             Seeds whose squared back-propagations add up to one estimate.
         """
-        shape = (len(batch), self._draws, *outputs.shape[1:])
-        bits = torch.randint(0, 2, shape, generator=self._generator, dtype=torch.int8)
-        signs = bits.mul_(2).sub_(1).to(outputs.device, outputs.dtype)
-        for draw in range(self._draws):
-            combined = self._objective.root_draw(outputs, signs[:, draw])
-            yield combined if self._draws == 1 else combined.div_(self._draws**0.5)
+        shape = (self._number, *outputs.shape[1:])
+        signs = self._draws.signs(len(batch), shape, outputs)
+        for draw in range(self._number):
+            combined = self._objective.root_draw(outputs, signs[:, draw], batch.targets)
+            yield combined if self._number == 1 else combined.div_(self._number**0.5)

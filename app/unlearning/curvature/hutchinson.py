@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from app.unlearning.curvature.diagonal import Diagonal
-from app.unlearning.curvature.evaluation import evaluating
-from app.unlearning.curvature.squared_gradients import accumulators, trainable_parameters
+from app.unlearning.curvature.evaluation import evaluating, outputs_of
+from app.unlearning.curvature.halving import Pieces, halve_until_it_fits
+from app.unlearning.curvature.parameters import accumulators, trainable_parameters
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
-from app.unlearning.rows import Batch, Rows, stream
+from app.unlearning.rows import Batch, Rows
 
 
 def hutchinson_diagonal(
@@ -42,7 +43,7 @@ def hutchinson_diagonal(
         rows: Rows, or batches.
         draws: Probes, >= 1.
         seed: Of the probes.
-        batch_size: Rows handled at a time.
+        batch_size: Rows handled at a time; halved while they do not fit into memory.
         out: Where to accumulate, by parameter name; None allocates.
 
     Returns:
@@ -57,20 +58,27 @@ def hutchinson_diagonal(
         raise ValueError("an estimate needs at least one probe")
     parameters = trainable_parameters(model)
     totals = accumulators(parameters, out)
-    count, weight = 0, 0.0
-    # The fused attention kernels have no second derivative; the plain one has.
-    with evaluating(model), sdpa_kernel(SDPBackend.MATH):
-        for batch in stream(rows, batch_size):
-            losses = objective.losses(model(batch.inputs), batch.targets)
+
+    def add(pieces: Pieces) -> tuple[int, float, int]:
+        for total in totals.values():
+            total.zero_()
+        count, weight = 0, 0.0
+        for batch in pieces:
+            losses = objective.losses(outputs_of(model, batch.inputs), batch.targets)
             loss = (losses if batch.weights is None else losses * batch.weights).sum()
             _add_probes(loss, tuple(parameters.values()), tuple(totals.values()), draws, seed)
             count, weight = count + len(batch), weight + batch.total_weight()
+        return count, weight, pieces.longest
+
+    # The fused attention kernels have no second derivative; the plain one has.
+    with evaluating(model), sdpa_kernel(SDPBackend.MATH):
+        count, weight, longest = halve_until_it_fits(rows, batch_size, add)
     if not weight > 0:
         raise NotApplicable("a curvature needs rows of positive weight")
     for name, total in totals.items():
         if not torch.isfinite(total.div_(weight * draws)).all():
             raise NonFinite(name)
-    return Diagonal(totals, "hutchinson", count, draws, seed)
+    return Diagonal(totals, "hutchinson", count, draws, seed, batch_size=longest)
 
 
 def _add_probes(

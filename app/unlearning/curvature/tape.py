@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from app.unlearning.curvature.rules import RULES
+from app.unlearning.curvature.rules.derived import DerivedUse
 from app.unlearning.curvature.rules.use import Use
 
 Receiver = Callable[[Sequence[Use], Tensor], None]
@@ -30,6 +31,7 @@ class Tape(TorchFunctionMode):
     Attributes:
         rows: Rows of the batch.
         uses: What was recorded, in order.
+        tapped_scalars: Scalars of all tapped outputs together.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rows: int, rowless: dict[int, bool]) -> None:
@@ -38,16 +40,21 @@ class Tape(TorchFunctionMode):
         Args:
             parameters: The tracked parameters; their positions are the slots.
             rows: Rows of the batch; axis 0 of the inputs.
-            rowless: For each embedding table whether its vectors of indices lack the row axis;
-                filled while recording, and to be shared by all passes over the same model.
+            rowless: Which of the questions that :meth:`is_rowless` is asked during a pass were
+                answered how; filled while recording, and to be shared by all passes over the
+                same model.
         """
         super().__init__()
         self.rows = rows
         self.uses: list[Use] = []
+        self.tapped_scalars = 0
+        self._parameters = tuple(parameters)
         self._slots = {id(parameter): slot for slot, parameter in enumerate(parameters)}
-        self._rowless = rowless
+        self._derived: list[tuple[Tensor, frozenset[int]]] = []
+        self._rowless, self._questions = rowless, 0
+        self._taps: list[tuple[Sequence[Use], GradientEdge]] = []
         self._anchor = torch.zeros((), requires_grad=True)
-        self._receiver: Receiver | None = None
+        self._handover = _Handover()
 
     def __torch_function__(
         self,
@@ -57,31 +64,57 @@ class Tape(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # whatever the operation returns
         """Run one operation, by its rule if it has one and uses a tracked parameter."""
+        return self.run(operation, *args, **(kwargs or {}))
+
+    def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run an operation as if the network had called it."""
         rule = RULES.get(operation)
         if rule is not None:
-            output = rule(self, operation, args, kwargs or {})
+            output = rule(self, operation, args, kwargs)
             if output is not None:
                 return output
-        return operation(*args, **(kwargs or {}))
+        output = operation(*args, **kwargs)
+        sources = self._sources(args, kwargs)
+        if sources:
+            self._note_derived(output, sources)
+        return output
 
     def slot(self, candidate: object) -> int | None:
-        """Return the slot of a tracked parameter, None for anything else."""
+        """Return the slot of a parameter, or of what was derived from some; None otherwise."""
         return self._slots.get(id(candidate))
 
-    def is_rowless(self, slot: int, length: int) -> bool:
-        """Say whether a vector of indices into this table lacks the row axis.
+    def is_rowless(self, length: int) -> bool:
+        """Say whether a leading axis of this length is something else than the rows.
 
-        Decided once per table, at the first batch with more than one row, by its length; in
-        later batches the number of rows may happen to equal the number of positions.
+        Each question is settled once per network, at the first batch with more than one row, by
+        the length; in later batches the number of rows may happen to equal that of positions.
         """
-        if slot not in self._rowless and self.rows > 1:
-            self._rowless[slot] = length != self.rows
-        return self._rowless.get(slot, False)
+        self._questions += 1
+        if self._questions not in self._rowless and self.rows > 1:
+            self._rowless[self._questions] = length != self.rows
+        return self._rowless.get(self._questions, False)
 
-    def tap(self, output: Tensor, uses: Sequence[Use]) -> Tensor:
-        """Have the gradient with respect to ``output`` handed to ``uses``."""
+    @property
+    def operations(self) -> Iterator[Sequence[Use]]:
+        """The uses of each recorded operation, in order."""
+        return (uses for uses, _ in self._taps)
+
+    def tap(self, output: Tensor, uses: Sequence[Use], *, is_view: bool = False) -> Tensor:
+        """Have the gradient with respect to ``output`` handed to ``uses``.
+
+        Args:
+            output: What an operation returned.
+            uses: What wants its gradient.
+            is_view: It shares memory with something, and must not be overwritten.
+
+        Returns:
+            The same values, in a graph.
+        """
+        uses = [own for use in uses for own in self._of_parameters(use)]
         self.uses.extend(uses)
-        tapped: Tensor = _Tap.apply(output, self._anchor, self._hand_over, uses)
+        self.tapped_scalars += output.numel()
+        tapped: Tensor = _Tap.apply(output, self._anchor, self._handover, uses, is_view)
+        self._taps.append((uses, get_gradient_edge(tapped)))
         return tapped
 
     def backward(self, outputs: Tensor, seed: Tensor, receiver: Receiver, *, keep: bool) -> None:
@@ -95,8 +128,38 @@ class Tape(TorchFunctionMode):
         """
         if not outputs.requires_grad:
             return
-        self._receiver = receiver
-        torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[self._anchor])
+        self._handover.receiver = receiver
+        try:
+            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[self._anchor])
+        finally:
+            self._handover.receiver = None
+
+    def gradients(
+        self, outputs: Tensor, seeds: Tensor, *, keep: bool
+    ) -> Iterator[tuple[Sequence[Use], Tensor]]:
+        """Back-propagate several seeds at once.
+
+        All gradients are held together, so this is for few and narrow layers.
+
+        Args:
+            outputs: What the recorded forward pass returned.
+            seeds: (passes, *outputs.shape).
+            keep: Keep the graph for another backward pass.
+
+        Yields:
+            The uses of every operation that the gradients reach, and the gradients at its output,
+            (passes, ...), from the last operation to the first.
+        """
+        if not outputs.requires_grad or not self._taps:
+            return
+        self._handover.receiver = None
+        edges = [edge for _, edge in reversed(self._taps)]
+        found = torch.autograd.grad(
+            outputs, edges, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=True
+        )
+        for (uses, _), gradient in zip(reversed(self._taps), found, strict=True):
+            if gradient is not None:
+                yield uses, gradient
 
     def escaped(self, outputs: Tensor) -> dict[int, str]:
         """Find tracked parameters whose uses were not all recorded.
@@ -114,9 +177,51 @@ class Tape(TorchFunctionMode):
                 found[slot] = consumer
         return found
 
-    def _hand_over(self, uses: Sequence[Use], gradient: Tensor) -> None:
-        if self._receiver is not None:
-            self._receiver(uses, gradient)
+    def _sources(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> frozenset[int]:
+        """Return the slots of the parameters that alone determine the result, if there are any."""
+        sources: frozenset[int] = frozenset()
+        for tensor in _tensors((args, tuple(kwargs.values()))):
+            slot = self._slots.get(id(tensor))
+            if slot is None:
+                return frozenset()
+            sources |= self._parameters_of(slot)
+        return sources
+
+    def _note_derived(self, output: Any, sources: frozenset[int]) -> None:
+        """Track what was computed from parameters alone under slots of its own."""
+        for tensor in _tensors(output):
+            if tensor.requires_grad and id(tensor) not in self._slots:
+                self._slots[id(tensor)] = len(self._parameters) + len(self._derived)
+                self._derived.append((tensor, sources))
+
+    def _parameters_of(self, slot: int) -> frozenset[int]:
+        own = len(self._parameters)
+        return frozenset((slot,)) if slot < own else self._derived[slot - own][1]
+
+    def _of_parameters(self, use: Use) -> Iterator[Use]:
+        """Put uses by the parameters in place of a use of something derived from them."""
+        own = len(self._parameters)
+        if use.slot < own:
+            yield use
+            return
+        derived, sources = self._derived[use.slot - own]
+        for slot in sorted(sources):
+            yield DerivedUse(slot, self._parameters[slot], derived, use, self.rows)
+
+
+class _Handover:
+    """Passes gradients on to whoever wants them at the moment.
+
+    The graph holds this and not the tape: the tape holds parts of the graph, and a cycle through
+    the graph's nodes would never be freed.
+    """
+
+    def __init__(self) -> None:
+        self.receiver: Receiver | None = None
+
+    def __call__(self, uses: Sequence[Use], gradient: Tensor) -> None:
+        if self.receiver is not None:
+            self.receiver(uses, gradient)
 
 
 class _Tap(torch.autograd.Function):
@@ -129,18 +234,30 @@ class _Tap(torch.autograd.Function):
         anchor: Tensor,  # noqa: ARG004 - it makes the output part of a graph
         hand_over: Callable[[Sequence[Use], Tensor], None],
         uses: Sequence[Use],
+        is_view: bool,
     ) -> Tensor:
         """Pass the output on, in a graph even where the operation's input is plain data."""
         ctx.hand_over, ctx.uses = hand_over, uses
+        if is_view:
+            return output.view_as(output)
         # Not a view, so that an activation may still overwrite it in place.
         ctx.mark_dirty(output)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         """Show the gradient and pass it on."""
         ctx.hand_over(ctx.uses, gradients[0])
-        return gradients[0] if ctx.needs_input_grad[0] else None, None, None, None
+        return gradients[0] if ctx.needs_input_grad[0] else None, None, None, None, None
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Find the tensors among arguments or results, also those in lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _leaves(outputs: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -1,6 +1,9 @@
 """The methods. Importing this package registers all of them."""
 
 from app.unlearning.methods.auto import Auto
+from app.unlearning.methods.certified_descent import CertifiedDescent
+from app.unlearning.methods.certified_removal import CertifiedRemoval
+from app.unlearning.methods.certified_update import CertifiedUpdate
 from app.unlearning.methods.controls import LastLayer, RandomMask
 from app.unlearning.methods.fine_tune import FineTune
 from app.unlearning.methods.influence import Influence
@@ -21,6 +24,9 @@ from app.unlearning.methods.sparse_newton import SparseNewton
 
 __all__ = [
     "Auto",
+    "CertifiedDescent",
+    "CertifiedRemoval",
+    "CertifiedUpdate",
     "FineTune",
     "Influence",
     "LastLayer",

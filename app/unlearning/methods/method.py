@@ -11,7 +11,7 @@ from app.unlearning.problem import Problem
 from app.unlearning.update import ASKED_BY_POLICY, JSON, Assurance, Update, changed_only
 
 RequestKind = Literal["deletion", "label_correction", "feature_correction"]
-Need = Literal["retained_rows", "holdout_rows", "recipe"]
+Need = Literal["retained_rows", "holdout_rows", "recipe", "perturbed_training"]
 
 
 class Method(ABC):
@@ -72,6 +72,7 @@ class Method(ABC):
         diagnostics: Mapping[str, JSON],
         buffers: Mapping[str, Tensor] | None = None,
         rows_read: int | None = None,
+        certified: Mapping[str, JSON] | None = None,
     ) -> Update:
         """Make this method's update out of what it found.
 
@@ -83,6 +84,7 @@ class Method(ABC):
             diagnostics: Facts of the run.
             buffers: New tensors of buffers.
             rows_read: Distinct rows read; None for all rows at hand.
+            certified: The numbers of a proof.
 
         Returns:
             The update.
@@ -101,4 +103,5 @@ class Method(ABC):
             gradient_evaluations=gradient_evaluations,
             rows_read=problem.rows_at_hand if rows_read is None else rows_read,
             diagnostics=dict(diagnostics),
+            certified=certified,
         )

@@ -1,27 +1,46 @@
 """The Gauss-Newton block of a few hundred selected coordinates, by one backward pass per output.
 
 The block is J_S^T J_S for the matrix J_S whose rows are the derivatives of <root column, outputs>
-of every data row with respect to the selected coordinates S. A pass that back-propagates the root
-columns sees the input A and the output gradient G of every layer, and one derivative is one
-product of an entry of A with an entry of G (or a short sum of them): J_S is gathered, the block is
-one matrix product, and any number of dampings costs one small Cholesky factorisation each. Up to
-some 500 coordinates this is several times faster than conjugate gradients.
+of every data row with respect to the selected coordinates S. It is formed in one of two ways:
+
+* J_S is gathered, one block of rows for each root column, and multiplied with itself;
+* where every derivative is a product f_j g_u(j) of an input and an output gradient, the entry of
+  two coordinates is sum over rows of f_i f_j M_u(i)u(j) with M_uv = sum over root columns of
+  g_u g_v. Coordinates share few units u, so M is small, and the long sum runs over the rows alone
+  and not over rows times columns.
+
+Any number of dampings then costs one small Cholesky factorisation each. Up to several hundred
+coordinates this is many times faster than conjugate gradients.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from app.unlearning.curvature.evaluation import evaluating
-from app.unlearning.curvature.row_by_row import agree, random_seed, row_gradients
-from app.unlearning.curvature.rules.use import Use
-from app.unlearning.curvature.tape import Tape
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.rows import Batch, Rows, stream
 from app.unlearning.selection.selection import Selection
+from app.unlearning.solvers.products import Products
+from app.unlearning.solvers.selected_jacobian import SelectedJacobian
+
+_TILE = 96
+"""Columns of the block that are multiplied together; only tiles on or above the diagonal are."""
+
+_SEEDS = 16
+"""Root columns whose output gradients are held together."""
+
+_CACHED = 1 << 16
+"""Scalars that stay in the cache of a core while they are multiplied."""
+
+_HELD = 1 << 22
+"""Scalars of a batch that may be held: 32 MiB in float64."""
+
+_MOST_ROWS = 4096
+_FIRST_ROWS = 2
 
 
 def captured_block(
@@ -31,7 +50,7 @@ def captured_block(
     selection: Selection,
     *,
     parameters: Mapping[str, Tensor] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Form H_SS: the block of the GGN of the mean loss, without weight decay.
 
@@ -40,10 +59,11 @@ def captured_block(
     Args:
         model: The network; run in eval mode, and otherwise not touched.
         objective: Its loss.
-        rows: Rows, or batches; weights are respected, labels are not used.
+        rows: Rows, or batches; weights are respected, of labels only which tokens count.
         selection: S.
         parameters: Values to use instead of the network's own, by name, of some or all parameters.
-        batch_size: Rows handled at a time; the result does not depend on it beyond rounding.
+        batch_size: Rows handled at a time; the result does not depend on it beyond rounding. None
+            takes as many as fit, judged by the first rows.
 
     Returns:
         (|S|, |S|), in the order of the selection, positive semidefinite.
@@ -55,21 +75,12 @@ def captured_block(
     touched = selection.touched()
     if not touched.masks:
         raise NotApplicable("nothing is selected")
-    jacobian = _SelectedJacobian(model, touched, parameters or {})
-    block: Tensor | None = None
-    weight = 0.0
+    jacobian = SelectedJacobian(model, touched, parameters or {})
+    block = _Block(jacobian)
     with evaluating(model):
-        for batch in stream(rows, batch_size):
-            for part in jacobian.columns(batch, objective):
-                if block is None:
-                    block = part.new_zeros(part.shape[1], part.shape[1])
-                block.addmm_(part.t(), part)
-            weight += batch.total_weight()
-    if block is None or not weight > 0:
-        raise NotApplicable("a curvature needs rows of positive weight")
-    if not torch.isfinite(block.div_(weight)).all():
-        raise NonFinite("block")
-    return block
+        for batch in _sized(rows, jacobian, batch_size):
+            block.add(batch, objective)
+    return block.mean()
 
 
 def solve_damped(block: Tensor, right: Tensor, dampings: Sequence[float]) -> list[Tensor | None]:
@@ -84,10 +95,13 @@ def solve_damped(block: Tensor, right: Tensor, dampings: Sequence[float]) -> lis
         One solution (k,) per damping, of the dtype of ``right``; None where the damped block is
         not positive definite.
     """
-    identity = torch.eye(len(right), dtype=torch.float64, device=right.device)
+    matrix = block.double().clone()
+    diagonal = matrix.diagonal()
+    plain = diagonal.clone()
     solutions: list[Tensor | None] = []
     for damping in dampings:
-        factor, failure = torch.linalg.cholesky_ex(block.double() + damping * identity)
+        diagonal.copy_(plain + damping)
+        factor, failure = torch.linalg.cholesky_ex(matrix)
         if int(failure):
             solutions.append(None)
             continue
@@ -96,88 +110,119 @@ def solve_damped(block: Tensor, right: Tensor, dampings: Sequence[float]) -> lis
     return solutions
 
 
-class _SelectedJacobian:
-    """Columns of J_S, batch by batch."""
+class _Block:
+    """Sums over rows; the upper triangle alone, in two orders of the coordinates."""
 
-    def __init__(
-        self, model: nn.Module, selection: Selection, replaced: Mapping[str, Tensor]
-    ) -> None:
-        own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        unknown = selection.masks.keys() - own.keys()
-        if unknown:
-            raise NotApplicable(f"not a trainable parameter of the network: {min(unknown)}")
-        # Leaves of their own: only the selected ones take part in the backward pass, which ends
-        # where they do.
-        self._values = {
-            name: replaced.get(name, p).detach().requires_grad_(name in selection.masks)
-            for name, p in own.items()
-        }
-        self._model = model
-        self._tracked = [self._values[name] for name in selection.masks]
-        self._index = [mask.flatten().nonzero()[:, 0] for mask in selection.masks.values()]
-        self._rowless: dict[int, bool] = {}
-        self._by_rules = True
-        self._checked_rows = 0
+    def __init__(self, jacobian: SelectedJacobian) -> None:
+        self._jacobian = jacobian
+        self._gathered: Tensor | None = None
+        self._multiplied: Tensor | None = None
+        self._order: Tensor | None = None
+        self._weight = 0.0
 
-    def columns(self, batch: Batch, objective: Objective) -> Iterator[Tensor]:
-        """Yield parts of J_S of shape (rows, |S|), scaled by the roots of the row weights."""
-        if self._by_rules and self._checked_rows < min(2, len(batch)):
-            self._by_rules = self._rules_hold(batch.inputs[:2])
-            self._checked_rows = min(2, len(batch))
-        if self._by_rules:
-            tape, outputs = self._record(batch.inputs)
-            self._by_rules = not tape.escaped(outputs)
-            if self._by_rules:
-                yield from self._gathered(tape, outputs, _roots(objective, outputs, batch))
-                return
-        with torch.no_grad():
-            outputs = self._run(batch.inputs)
-        yield from self._row_by_row(batch.inputs, list(_roots(objective, outputs, batch)))
+    def add(self, batch: Batch, objective: Objective) -> None:
+        """Add the rows of a batch."""
+        self._weight += batch.total_weight()
+        recording = self._jacobian.record(batch.inputs)
+        if recording is None:
+            with torch.no_grad():
+                outputs = self._jacobian.run(batch.inputs)
+            seeds = list(_roots(objective, outputs, batch))
+            for part in self._jacobian.row_by_row(batch.inputs, seeds):
+                self._gathered = _add_square(self._gathered, part)
+            return
+        roots = _roots(objective, recording.outputs, batch)
+        group = list(islice(roots, _SEEDS))
+        products = recording.products if len(group) > 1 else None
+        if products is not None and products.is_cheaper(len(group)):
+            self._order = products.order
+            while group:
+                gradients = products.gradients(group)
+                self._multiplied = _add_products(self._multiplied, products, gradients)
+                group = list(islice(roots, _SEEDS))
+            return
+        for root in chain(group, roots):
+            self._gathered = _add_square(self._gathered, recording.columns(root))
 
-    def _rules_hold(self, inputs: Tensor) -> bool:
-        """Compare the rules with single rows, as the diagonals do."""
-        seed = random_seed(self._run, inputs)
-        expected = torch.cat(list(self._row_by_row(inputs, [seed])))
-        try:
-            tape, outputs = self._record(inputs)
-            if tape.escaped(outputs):
-                return False
-            found = next(self._gathered(tape, outputs, iter([seed])))
-        except (RuntimeError, ValueError, IndexError):
-            return False
-        return agree(found, expected, float(expected.abs().max()))
+    def mean(self) -> Tensor:
+        """Return the whole block, divided by the weight of the rows.
 
-    def _record(self, inputs: Tensor) -> tuple[Tape, Tensor]:
-        tape = Tape(self._tracked, len(inputs), self._rowless)
-        with tape:
-            outputs = self._run(inputs)
-        return tape, outputs
+        Raises:
+            NotApplicable: There were none.
+            NonFinite: An entry is NaN or infinite.
+        """
+        if not self._weight > 0:
+            raise NotApplicable("a curvature needs rows of positive weight")
+        total: Tensor | None = None
+        if self._gathered is not None:
+            total = _mirrored(self._gathered)
+        if self._multiplied is not None and self._order is not None:
+            back = self._order.argsort()
+            sorted_back = _mirrored(self._multiplied)[back][:, back]
+            total = sorted_back if total is None else total + sorted_back
+        if total is None:
+            raise NotApplicable("a curvature needs rows of positive weight")
+        if not torch.isfinite(total.div_(self._weight)).all():
+            raise NonFinite("block")
+        return total
 
-    def _run(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(self._model, self._values, (inputs,))
-        return outputs
 
-    def _gathered(self, tape: Tape, outputs: Tensor, roots: Iterator[Tensor]) -> Iterator[Tensor]:
-        read = {use: use.columns(self._index[use.slot]) for use in tape.uses}
-        for root in roots:
-            parts = [root.new_zeros(len(root), len(index)) for index in self._index]
+def _add_square(total: Tensor | None, columns: Tensor) -> Tensor:
+    """Add J^T J for J^T = ``columns``, (k, rows), to the tiles on and above the diagonal."""
+    if total is None:
+        total = columns.new_zeros(len(columns), len(columns))
+    for start in range(0, len(columns), _TILE):
+        stop = start + _TILE
+        total[start:stop, start:].addmm_(columns[start:stop], columns[start:].t())
+    return total
 
-            def receive(uses: Sequence[Use], gradient: Tensor, parts: list[Tensor] = parts) -> None:
-                for use in uses:
-                    parts[use.slot] += read[use](gradient)
 
-            tape.backward(outputs, root, receive, keep=True)
-            yield torch.cat(parts, 1)
+def _add_products(total: Tensor | None, products: Products, gradients: Tensor) -> Tensor:
+    """Add the rows of a batch for some root columns, unit by unit.
 
-    def _row_by_row(self, inputs: Tensor, roots: list[Tensor]) -> Iterator[Tensor]:
-        for gradients in row_gradients(self._run, self._tracked, inputs, roots):
-            parts = [
-                tracked.new_zeros(len(index)) if gradient is None else gradient.flatten()[index]
-                for tracked, index, gradient in zip(
-                    self._tracked, self._index, gradients, strict=True
-                )
-            ]
-            yield torch.cat(parts)[None]
+    Args:
+        total: (k, k) or None; its upper triangle is what counts.
+        products: The factors, sorted by unit.
+        gradients: (root columns, units, rows).
+
+    Returns:
+        The sum.
+    """
+    fixed, units = products.fixed, products.units
+    if total is None:
+        total = fixed.new_zeros(len(fixed), len(fixed))
+    ends = units.bincount(minlength=products.count).cumsum(0).tolist()
+    step = max(64, _CACHED // products.count)
+    for begin in range(0, fixed.shape[1], step):
+        rows = slice(begin, begin + step)
+        some, factors = gradients[:, :, rows], fixed[:, rows]
+        start = 0
+        for unit, stop in enumerate(ends):
+            mixed = some[0, unit] * some[0, unit:]
+            for column in some[1:]:
+                mixed.addcmul_(column[unit], column[unit:])
+            wide = mixed.index_select(0, units[start:] - unit).mul_(factors[start:])
+            total[start:stop, start:].addmm_(factors[start:stop], wide.t())
+            start = stop
+    return total
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    return upper.triu() + upper.triu(1).t()
+
+
+def _sized(
+    rows: Rows | Iterable[Batch], jacobian: SelectedJacobian, batch_size: int | None
+) -> Iterator[Batch]:
+    """Cut the rows into batches that fit."""
+    if batch_size is None:
+        batch_size = _FIRST_ROWS
+        if isinstance(rows, Rows) and len(rows):
+            first = next(rows.batches(_FIRST_ROWS))
+            jacobian.check(first.inputs)
+            held = first.inputs[0].numel() + 2 * (jacobian.width + jacobian.size)
+            batch_size = max(1, min(_MOST_ROWS, _HELD // held))
+    return stream(rows, batch_size)
 
 
 def _roots(objective: Objective, outputs: Tensor, batch: Batch) -> Iterator[Tensor]:

@@ -1,12 +1,19 @@
 """Curvature the slow, obvious way: dense matrices and one row at a time."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
 from tests.unlearning.curvature.networks import Case
+
+
+def logits(returned: Any) -> Tensor:
+    """Return the outputs alone, whether or not they come in a record."""
+    outputs: Tensor = getattr(returned, "logits", returned)
+    return outputs
 
 
 def _flat_function(case: Case) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -18,7 +25,7 @@ def _flat_function(case: Case) -> tuple[Callable[[Tensor], Tensor], Tensor]:
             name: part.view(p.shape)
             for (name, p), part in zip(named.items(), flat.split(sizes), strict=True)
         }
-        return functional_call(case.model, values, (case.rows.inputs,))
+        return logits(functional_call(case.model, values, (case.rows.inputs,)))
 
     return outputs, torch.cat([p.detach().flatten() for p in named.values()])
 
@@ -44,7 +51,8 @@ def dense_ggn(case: Case) -> Tensor:
     """Return the GGN of the weighted mean loss, (d, d), from dense Jacobians and Hessians."""
     outputs, flat = _flat_function(case)
     weights = _weights(case)
-    jacobian, at = jacrev(outputs)(flat), outputs(flat)
+    # One output after the other: not every attention kernel can be mapped over.
+    jacobian, at = jacrev(outputs, chunk_size=1)(flat), outputs(flat)
     total = torch.zeros(len(flat), len(flat), dtype=flat.dtype)
     for row in range(len(at)):
         target = case.rows.targets[row : row + 1]
@@ -62,7 +70,7 @@ def looped_fisher(case: Case) -> Tensor:
     total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
     for row in range(len(case.rows)):
         one = case.rows.take(torch.tensor([row]))
-        loss = case.objective.losses(case.model(one.inputs), one.targets).sum()
+        loss = case.objective.losses(logits(case.model(one.inputs)), one.targets).sum()
         gradients = torch.autograd.grad(loss, parameters)
         total += weights[row] * torch.cat([g.flatten() for g in gradients]).square()
     return total / weights.sum()

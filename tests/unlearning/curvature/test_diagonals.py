@@ -117,8 +117,8 @@ def test_the_fallback_names_parameter_and_operation() -> None:
     case = classifier("parameter in einsum")
     found = ggn_diagonal(case.model, case.objective, case.rows)
     named = {sentence.split(":")[0] for sentence in found.fallbacks}
-    assert named == {"mixing", "scale"}
-    assert "scale: MulBackward0" in found.fallbacks
+    assert named == {"mixing"}
+    assert len(found.fallbacks) == 1
 
 
 @pytest.mark.parametrize("name", ["relu mlp", "residual cnn", "tied attention", "lstm"])

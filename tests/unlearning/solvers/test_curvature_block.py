@@ -1,5 +1,7 @@
 """The block of a selection, gathered or multiplied, against the dense matrix."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +18,8 @@ from app.unlearning.solvers import (
     ggn_vector_product,
     solve_damped,
 )
+from app.unlearning.solvers.products import Products
+from app.unlearning.solvers.selected_jacobian import SelectedJacobian
 from tests.unlearning.curvature.networks import CLASSIFIERS, Case, classifier, regression
 from tests.unlearning.curvature.oracles import dense_ggn
 
@@ -80,6 +84,65 @@ def test_the_block_can_be_taken_at_other_parameters() -> None:
     torch.manual_seed(2)
     vector = torch.randn(selection.count, dtype=torch.float64)
     assert_close(multiply(vector), block @ vector, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relu mlp", "separate heads", "softmax regression"])
+@pytest.mark.parametrize("ours", [True, False], ids=["multiplied", "gathered"])
+def test_both_ways_to_the_block_agree(
+    name: str, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def is_cheaper(products: Products, seeds: int) -> bool:
+        asked.append(products.count)
+        return ours
+
+    monkeypatch.setattr(Products, "is_cheaper", is_cheaper)
+    case = classifier(name, weighted=True)
+    selection, chosen = _selection(case)
+    block = captured_block(case.model, case.objective, case.rows, selection)
+    assert asked
+    assert_close(block, dense_ggn(case)[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+
+
+def test_the_products_of_a_few_weights_share_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+
+    def is_cheaper(products: Products, seeds: int) -> bool:
+        counts.append(products.count)
+        return True
+
+    monkeypatch.setattr(Products, "is_cheaper", is_cheaper)
+    case = classifier("relu mlp")
+    weight, bias = (case.model.get_parameter(f"0.{kind}") for kind in ("weight", "bias"))
+    masks = {n: torch.zeros_like(p, dtype=torch.bool) for n, p in case.model.named_parameters()}
+    masks["0.weight"][2, :] = True
+    masks["0.bias"][2] = True
+    masks["0.weight"][0, 0] = True
+    block = captured_block(case.model, case.objective, case.rows, Selection(masks))
+    assert counts[0] == 2
+    chosen = torch.cat([mask.flatten() for mask in masks.values()]).nonzero()[:, 0]
+    assert len(chosen) == weight.shape[1] + 2
+    assert len(bias) > 2
+    assert_close(block, dense_ggn(case)[chosen][:, chosen], rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_of_a_pass_outlives_it() -> None:
+    case = classifier("relu mlp")
+    selection, _ = _selection(case)
+    jacobian = SelectedJacobian(case.model, selection.touched(), {})
+    gc.disable()
+    try:
+        recording = jacobian.record(next(iter(case.rows.batches(4))).inputs)
+        assert recording is not None
+        recording.columns(torch.ones_like(recording.outputs))
+        assert recording.products is not None
+        recording.products.gradients([torch.ones_like(recording.outputs)])
+        remains = weakref.ref(recording.outputs)
+        del recording
+        assert remains() is None
+    finally:
+        gc.enable()
 
 
 def test_a_selection_in_one_layer_reads_that_layer_only() -> None:

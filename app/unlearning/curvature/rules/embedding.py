@@ -52,6 +52,12 @@ class EmbeddingTable(Use):
         tables = gradient.new_zeros(len(tokens), *self._shape)
         return tables.scatter_add_(1, tokens[:, :, None].expand_as(masked), masked)
 
+    def add_row_gradients(self, gradient: Tensor, start: int, stop: int, into: Tensor) -> None:
+        """Add the table gradients of rows ``start`` to ``stop`` to ``into``."""
+        masked, tokens = self._masked(gradient)[start:stop], self._tokens[start:stop]
+        for row, (vectors, places) in enumerate(zip(masked, tokens, strict=True)):
+            into[row].index_add_(0, places, vectors)
+
     def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepare the derivatives with respect to a few entries."""
         token, feature = index // self._shape[1], index % self._shape[1]
@@ -93,7 +99,7 @@ def embedding(
     if slot is None or not tokens.dim():
         return None
     rows = recorder.rows
-    if tokens.dim() == 1 and recorder.is_rowless(slot, len(tokens)):
+    if tokens.dim() == 1 and recorder.is_rowless(len(tokens)):
         tokens = tokens.expand(rows, -1)
     elif len(tokens) == 1 and rows > 1:
         tokens = tokens.expand(rows, *tokens.shape[1:])

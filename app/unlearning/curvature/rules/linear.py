@@ -1,4 +1,4 @@
-"""Linear layers: ``linear``, and ``addmm`` with a weight stored transposed.
+"""Linear layers: ``linear``, and ``addmm`` and ``matmul`` with a weight stored transposed.
 
 For a row with one position the gradient is an outer product, so the squares factor:
 sum over rows of (g a)^2 = (G * G)^T (A * A), one product of the size of the weight gradient.
@@ -6,6 +6,7 @@ Several backward passes over the same input share it, because the squares of G a
 With a sequence axis the per-row gradient G_n^T A_n is a product of its own.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from app.unlearning.curvature.rules.recorder import Arguments, Operation, Recorder
-from app.unlearning.curvature.rules.use import TrailingOffset, Use, rows_at_once
+from app.unlearning.curvature.rules.use import Factors, TrailingOffset, Use, rows_at_once
 
 
 class OutputSquares:
@@ -28,17 +29,21 @@ class OutputSquares:
         self._passes = 0
         self._sum: Tensor | None = None
 
-    def add(self, gradient: Tensor, passes: int) -> None:
-        """Add the squares of a gradient, once even if both sharers bring it.
+    def add(self, gradients: Tensor, passes: int) -> None:
+        """Add the squares of some gradients, once even if both sharers bring them.
 
         Args:
-            gradient: Gradient with respect to the layer's output.
-            passes: Which backward pass this is for the sharer that brings it, from 1.
+            gradients: Gradients with respect to the layer's output, of one pass or of several.
+            passes: How many passes the sharer that brings them has seen by now.
         """
         if passes <= self._passes:
             return
         self._passes = passes
-        flat = gradient.reshape(self._shape)
+        if gradients.numel() != math.prod(self._shape):
+            squares = gradients.reshape(-1, *self._shape).square().sum(0)
+            self._sum = squares if self._sum is None else self._sum.add_(squares)
+            return
+        flat = gradients.reshape(self._shape)
         self._sum = flat * flat if self._sum is None else self._sum.addcmul_(flat, flat)
 
     def total(self) -> Tensor | None:
@@ -73,6 +78,7 @@ class LinearWeight(Use):
         self._squares = squares
         self._passes = 0
         self._transposed = transposed
+        self.takes_several = self._factors
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G, or multiply at once where rows have several positions."""
@@ -81,6 +87,14 @@ class LinearWeight(Use):
             self._squares.add(gradient, self._passes)
         else:
             self.add_squares(gradient, total)
+
+    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
+        """Add up the squares of G of several passes."""
+        if self._factors:
+            self._passes += len(gradients)
+            self._squares.add(gradients, self._passes)
+        else:
+            super().fold_several(gradients, total)
 
     def finish(self, total: Tensor) -> None:
         """Multiply the collected squares of G with the squares of A."""
@@ -109,13 +123,16 @@ class LinearWeight(Use):
             left, right = right, left
         return torch.bmm(left.transpose(1, 2), right)
 
+    def add_row_gradients(self, gradient: Tensor, start: int, stop: int, into: Tensor) -> None:
+        """Add the weight gradients of rows ``start`` to ``stop`` to ``into``."""
+        left, right = self._split(gradient)[start:stop], self._inputs[start:stop]
+        if self._transposed:
+            left, right = right, left
+        into.baddbmm_(left.transpose(1, 2), right)
+
     def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepare the derivatives with respect to a few weights."""
-        if self._transposed:
-            incoming, outgoing = index // self._layout[2], index % self._layout[2]
-        else:
-            features = self._inputs.shape[2]
-            outgoing, incoming = index // features, index % features
+        incoming, outgoing = self._ends(index)
         if self._factors:
             factors = self._inputs[:, 0, incoming]
             return lambda gradient: self._split(gradient)[:, 0, outgoing] * factors
@@ -128,6 +145,19 @@ class LinearWeight(Use):
             return pairs[:, unit, feature]
 
         return derivatives
+
+    def factors(self, index: Tensor) -> Factors | None:
+        """Split each derivative into an input and an output gradient, if there is one position."""
+        if not self._factors:
+            return None
+        return Factors(self._inputs[:, 0], *self._ends(index))
+
+    def _ends(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the input and the output feature that each weight joins."""
+        if self._transposed:
+            return index // self._layout[2], index % self._layout[2]
+        features = self._inputs.shape[2]
+        return index % features, index // features
 
     @property
     def _factors(self) -> bool:
@@ -152,11 +182,20 @@ class LinearBias(TrailingOffset):
         super().__init__(slot, layout[0], layout[2:])
         self._squares = squares
         self._passes = 0
+        self.takes_several = True
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G."""
-        self._passes += 1
-        self._squares.add(gradient, self._passes)
+        self.fold_several(gradient[None], total)
+
+    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
+        """Add up the squares of G of several passes."""
+        self._passes += len(gradients)
+        self._squares.add(gradients, self._passes)
+
+    def factors(self, index: Tensor) -> Factors | None:
+        """Read each derivative off the output gradient."""
+        return Factors(None, torch.zeros_like(index), index)
 
     def finish(self, total: Tensor) -> None:
         """Sum the collected squares over rows."""
@@ -192,6 +231,20 @@ def addmm(
     if recorder.slot(bias) is not None and bias.shape != call["mat2"].shape[1:]:
         return None
     return _affine(recorder, operation, call, "mat1", "mat2", "input", transposed=True)
+
+
+def matmul(
+    recorder: Recorder, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Tensor | None:
+    """Record ``torch.matmul(inputs, weight)`` with a weight of two axes, and its synonyms.
+
+    Returns:
+        The output, or None if the operation is not for this rule.
+    """
+    if len(args) != 2 or kwargs or args[1].dim() != 2:
+        return None
+    call = Arguments(input=args[0], other=args[1])
+    return _affine(recorder, torch.matmul, call, "input", "other", "bias", transposed=True)
 
 
 def _affine(

@@ -22,17 +22,33 @@ from app.unlearning.errors import NotApplicable
 
 
 class TrailingScale(ReducedUse):
-    """A scale multiplied along the last axes, of a layer norm."""
+    """A scale multiplied along the last axes, of a layer norm or a root-mean-square norm.
 
-    def __init__(self, slot: int, normalised: Tensor, shape: tuple[int, ...]) -> None:
-        """Record the normalised input, (rows, ..., *shape)."""
+    The normalised input is (input - mean) * factor, which is formed anew when it is needed: the
+    input is kept by the operation itself anyway.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        inputs: Tensor,
+        shape: tuple[int, ...],
+        *,
+        factor: Tensor,
+        mean: Tensor | None = None,
+    ) -> None:
+        """Record the input, (rows, ..., *shape), and what normalises it, (rows, ..., 1)."""
         super().__init__(slot)
-        self._normalised = normalised.detach()
-        self._layout = (len(normalised), -1, *shape)
+        self._inputs, self._mean, self._factor = inputs.detach(), mean, factor
+        self._layout = (len(inputs), -1, *shape)
 
     def reduce(self, gradient: Tensor) -> Tensor:
         """Sum gradient times normalised input over every axis between the row and the scale."""
-        return (gradient * self._normalised).reshape(self._layout).sum(1)
+        if self._mean is None:
+            normalised = self._inputs * self._factor
+        else:
+            normalised = (self._inputs - self._mean).mul_(self._factor)
+        return normalised.mul_(gradient).reshape(self._layout).sum(1)
 
 
 class ChannelScale(ReducedUse):
@@ -77,16 +93,41 @@ def layer_norm(
     weight, bias = call.slots(recorder, "weight", "bias")
     if weight is None and bias is None:
         return None
-    scale, offset = call.pop("weight", None), call.pop("bias", None)
-    normalised: Tensor = operation(**call)
-    output = normalised if scale is None else normalised * scale
-    output = output if offset is None else output + offset
+    inputs, shape = call["input"], tuple(call["normalized_shape"])
+    scale, offset = call.get("weight"), call.get("bias")
+    output, mean, factor = torch.native_layer_norm(
+        inputs, shape, scale, offset, call.get("eps", 1e-5)
+    )
     uses: list[Use] = []
     if weight is not None:
-        uses.append(TrailingScale(weight, normalised, scale.shape))
+        statistics = {"mean": mean.detach(), "factor": factor.detach()}
+        uses.append(TrailingScale(weight, inputs, shape, **statistics))
     if bias is not None:
-        uses.append(TrailingOffset(bias, recorder.rows, offset.shape))
+        uses.append(TrailingOffset(bias, recorder.rows, shape))
     return recorder.tap(output, uses)
+
+
+def rms_norm(
+    recorder: Recorder, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Tensor | None:
+    """Record ``torch.nn.functional.rms_norm``.
+
+    Returns:
+        The output, or None if the operation is not for this rule.
+    """
+    call = Arguments.bind(("input", "normalized_shape", "weight", "eps"), args, kwargs)
+    inputs, shape = call["input"], tuple(call["normalized_shape"])
+    if inputs.dim() <= len(shape) or len(inputs) != recorder.rows:
+        return None
+    (weight,) = call.slots(recorder, "weight")
+    if weight is None:
+        return None
+    floor = call.get("eps")
+    floor = torch.finfo(inputs.dtype).eps if floor is None else floor
+    axes = tuple(range(-len(shape), 0))
+    factor = inputs.detach().square().mean(axes, keepdim=True).add_(floor).rsqrt_()
+    use = TrailingScale(weight, inputs, shape, factor=factor)
+    return recorder.tap(operation(**call), [use])
 
 
 def group_norm(

@@ -20,19 +20,23 @@ class Recorder(Protocol):
     rows: int
 
     def slot(self, candidate: object) -> int | None:
-        """Return the slot of a tracked parameter, None for anything else."""
+        """Return the slot of a parameter, or of what was derived from some; None otherwise."""
 
-    def is_rowless(self, slot: int, length: int) -> bool:
-        """Say whether a vector of indices into this table lacks the row axis."""
+    def is_rowless(self, length: int) -> bool:
+        """Say whether a leading axis of this length is something else than the rows."""
 
-    def tap(self, output: Tensor, uses: Sequence[Use]) -> Tensor:
-        """Have the gradient with respect to ``output`` handed to ``uses``."""
+    def tap(self, output: Tensor, uses: Sequence[Use], *, is_view: bool = False) -> Tensor:
+        """Have the gradient with respect to ``output``, perhaps a view, handed to ``uses``."""
+
+    def run(self, operation: Operation, *args: Any, **kwargs: Any) -> Any:
+        """Run an operation as if the network had called it."""
 
 
-Rule = Callable[[Recorder, Operation, tuple[Any, ...], Mapping[str, Any]], Tensor | None]
+Rule = Callable[[Recorder, Operation, tuple[Any, ...], Mapping[str, Any]], Any]
 """Perform an operation and record its uses; None if it uses no tracked parameter in a known way.
 
-Arguments: the recorder, the operation, its positional and its keyword arguments.
+Arguments: the recorder, the operation, its positional and its keyword arguments. The result is
+that of the operation, whatever its type.
 """
 
 

@@ -9,6 +9,7 @@ where they are as small as the output.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -19,16 +20,36 @@ DEVICE_ELEMENTS = 1 << 24
 """Elements of a temporary tensor on an accelerator, where few large calls are best."""
 
 
+@dataclass(frozen=True)
+class Factors:
+    """Derivatives that are products of one input and one scalar of the output gradient.
+
+    For coordinate j of row n the derivative is
+    ``inputs[n, incoming[j]] * gradient[n, outgoing[j]]``.
+
+    Attributes:
+        inputs: (rows, features), the same for every backward pass; None for ones.
+        incoming: (k,) features; nothing is read from it where there are none.
+        outgoing: (k,) positions in the flattened output of one row.
+    """
+
+    inputs: Tensor | None
+    incoming: Tensor
+    outgoing: Tensor
+
+
 class Use(ABC):
     """One use of one parameter.
 
     Attributes:
         slot: Which of the tracked parameters this is.
+        takes_several: Taking in several passes together is cheaper than one after the other.
     """
 
     def __init__(self, slot: int) -> None:
         """Record the slot."""
         self.slot = slot
+        self.takes_several = False
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Take in the output gradient of one backward pass.
@@ -39,6 +60,11 @@ class Use(ABC):
                 parameter gradients, now or in :meth:`finish`.
         """
         self.add_squares(gradient, total)
+
+    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
+        """Take in the output gradients of several passes, (passes, ...), as :meth:`fold` one."""
+        for gradient in gradients:
+            self.fold(gradient, total)
 
     def finish(self, total: Tensor) -> None:  # noqa: B027 - most rules put nothing off
         """Add to ``total`` whatever :meth:`fold` put off."""
@@ -51,6 +77,10 @@ class Use(ABC):
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the parameter gradients of rows ``start`` to ``stop``: (rows, *shape)."""
 
+    def add_row_gradients(self, gradient: Tensor, start: int, stop: int, into: Tensor) -> None:
+        """Add the parameter gradients of rows ``start`` to ``stop`` to ``into``."""
+        into.add_(self.row_gradients(gradient, start, stop))
+
     @abstractmethod
     def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepare the derivatives with respect to a few coordinates of the parameter.
@@ -61,6 +91,18 @@ class Use(ABC):
         Returns:
             A function from the output gradient to the per-row derivatives, (rows, k).
         """
+
+    def factors(self, index: Tensor) -> Factors | None:
+        """Split the derivatives with respect to a few coordinates, if they are products.
+
+        Args:
+            index: (k,) positions in the flattened parameter.
+
+        Returns:
+            Their factors; None if they are sums of several products.
+        """
+        del index
+        return None
 
 
 class ReducedUse(Use):
