@@ -4,6 +4,7 @@ from typing import Any
 
 TITLES = {
     "attempts-exhausted": "The work was tried too often",
+    "budget-spent": "What may be done before the network is trained again is used up",
     "cancelled": "The work was stopped on request",
     "gates-failed": "The result did not pass its gates",
     "suppressed-samples": "The content brings back what was deleted or corrected",
