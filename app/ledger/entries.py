@@ -62,7 +62,7 @@ class Entry:
     type: Name
     actor: Name
     entity: Entity
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[Name, object] = field(default_factory=dict)
     v: int = 1
     request_id: Name | None = None
     job_id: Name | None = None
