@@ -24,6 +24,7 @@ class Situation:
     Attributes:
         kind: What is asked.
         convex: Whether the objective is convex.
+        perturbed: Whether training put noise into it, as the recipe declares.
         edited: Whether the edited data are at hand: some retained rows, unless there are none.
         retrainable: Whether the recipe, the architecture and every retained row are there.
         distillable: Whether a reference can be fitted, calibrated and judged: the objective has
@@ -33,6 +34,7 @@ class Situation:
 
     kind: str
     convex: bool
+    perturbed: bool
     edited: bool
     retrainable: bool
     distillable: bool
@@ -62,6 +64,12 @@ _SPARSE = ("saps", "sparse_newton", "reference_distillation")
 
 # The first line that applies is taken.
 RULES = (
+    Rule(
+        lambda s: s.perturbed,
+        "certified_update",
+        "training put noise into a strongly convex objective so that deletions can be proved; any "
+        "other update would take the noise off",
+    ),
     Rule(
         lambda s: s.convex and s.edited,
         "influence",
@@ -116,6 +124,7 @@ def situation_of(problem: Problem) -> Situation:
     return Situation(
         kind=problem.kind,
         convex=is_convex(problem.model, problem.objective),
+        perturbed=problem.recipe is not None and problem.recipe.perturbation is not None,
         # Where every row is corrected, the corrected rows are all of the edited data.
         edited=len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
@@ -164,6 +173,7 @@ class Auto(Method):
         Raises:
             NotApplicable: No method fits, because neither retained rows nor a recipe are there.
             NotConvincing: The method chosen refuses its own result.
+            BudgetSpent: The noise that training used does not hide the result.
         """
         rule = choose(situation_of(problem))
         if rule is None:

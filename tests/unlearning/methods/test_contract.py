@@ -290,11 +290,10 @@ def test_auto_names_the_method_that_ran_and_why() -> None:
         (replace(network("deletion"), recipe=None, holdout=None), "sparse_newton"),
         (network("label_correction"), "sparse_newton"),
         (ridge("deletion")[0], "influence"),
+        (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), "certified_update"),
     ],
 )
-def test_auto_distils_deletions_where_held_out_rows_can_judge(
-    problem: Problem, method: str
-) -> None:
+def test_auto_chooses_by_what_is_at_hand(problem: Problem, method: str) -> None:
     rule = choose(situation_of(problem))
     assert rule is not None
     assert rule.method == method
