@@ -73,7 +73,8 @@ def _projections(recorder: Recorder, call: Arguments) -> tuple[Tensor, ...]:
 
 def _split(features: Tensor, heads: int) -> Tensor:
     """Return (rows, heads, positions, features of a head)."""
-    return features.unflatten(2, (heads, -1)).transpose(1, 2)
+    split: Tensor = features.unflatten(2, (heads, -1))
+    return split.transpose(1, 2)
 
 
 def _mask(call: Arguments, query: Tensor) -> Tensor | None:
