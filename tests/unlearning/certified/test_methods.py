@@ -82,8 +82,10 @@ def test_removal_is_charged_by_a_bound_above_what_is_left(loss: LossName, charge
     assert left == pytest.approx(residual, rel=1e-4, abs=1e-9)
 
 
-def test_the_second_order_leaves_less_than_the_first_and_more_steps_less_still() -> None:
-    problem = CASE.problem(GONE, KEPT)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_second_order_leaves_less_than_the_first_and_more_steps_less_still(seed: int) -> None:
+    drawn = torch.randperm(300, generator=torch.Generator().manual_seed(seed))
+    problem = CASE.problem(drawn[: 5 + 10 * seed], drawn[5 + 10 * seed :])
 
     def left(**parameters: JSON) -> float:
         return numbers(make_method("certified_update", parameters).unlearn(problem))["bound"]
@@ -313,6 +315,15 @@ def test_a_network_cannot_be_trained_with_noise() -> None:
 
 
 # ------------------------------------------------------------------ invariants
+
+
+def test_how_rows_are_cut_into_batches_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = CASE.problem(GONE, KEPT)
+    whole = make_method("certified_removal", {}).unlearn(problem)
+    monkeypatch.setattr("app.unlearning.certified.summed_objective._BATCH", 7)
+    cut = make_method("certified_removal", {}).unlearn(problem)
+    assert_close(cut.values["weight"], whole.values["weight"], rtol=0.0, atol=1e-12)
+    assert numbers(cut)["bound"] == pytest.approx(numbers(whole)["bound"], rel=1e-9)
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
