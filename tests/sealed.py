@@ -10,13 +10,13 @@ from app.infra.db import reading, writing
 from app.ledger.verify import Key, read_keys
 
 
-def append(count: int, facts: dict[str, Any] | None = None) -> list[str]:
+def append(count: int, facts: dict[str, Any] | None = None, tenant_id: str = "ten_a") -> list[str]:
     """Append entries in one transaction; return their ids."""
     with writing() as tx:
         made = [
             audit.append(
                 tx,
-                tenant_id="ten_a",
+                tenant_id=tenant_id,
                 type="thing.made",
                 actor=audit.SYSTEM,
                 entity_kind="thing",

@@ -67,6 +67,13 @@ def report_of(
     }
     if update.certified is not None:
         report["certified"] = dict(update.certified)
+    if update.assurance == "certified" and update.certified is not None:
+        # What the signed certificate repeats: numbers alone.
+        report["guarantee"] = {
+            name: float(value)
+            for name, value in update.certified.items()
+            if isinstance(value, float) and math.isfinite(value)
+        }
     if statistics_rows:
         report["batch_norm"] = (
             "running statistics were frozen in curvature and update and then computed again on "

@@ -2,7 +2,8 @@
 
 The dispatcher rings for jobs that became due, again and again until somebody has taken them. The
 sweeper takes jobs back from workers that died, watches deadlines and clears away what crashes left
-behind. The sealer gives audit entries their places in the log, signs it and issues certificates.
+behind. The sealer gives audit entries their places in the log, signs it and issues certificates;
+its checkpoints go out to witnesses and other places.
 All need only the database; while the broker is down they go on trying. Any number of such
 processes may run.
 """
@@ -22,6 +23,7 @@ from app.domain.actions import certifying, importing, sealing, upkeep
 from app.infra import db, logging, pulse
 from app.infra.settings import Settings, settings
 from app.infra.storage import open_store
+from workers import cosigning
 from workers.main import celery
 from workers.ringing import ring
 
@@ -201,6 +203,10 @@ def main() -> None:
         threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
         threading.Thread(target=repeat, args=(Sealer().tick, SEAL_SECONDS, stop)),
+        *(
+            threading.Thread(target=repeat, args=(loop.tick, cosigning.PAUSE_SECONDS, stop))
+            for loop in cosigning.loops(config)
+        ),
     ]
     for loop in loops:
         loop.start()

@@ -12,12 +12,15 @@ from app.api.routes import (
     audit,
     datasets,
     evidence,
+    exports,
     jobs,
     log,
     methods,
     models,
     operations,
+    registers,
     requests,
+    tiles,
     versions,
     weights,
 )
@@ -36,7 +39,10 @@ ROUTERS = (
     evidence.router,
     jobs.router,
     audit.router,
+    exports.router,
+    tiles.router,
     log.router,
+    registers.router,
     methods.router,
 )
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.api.log_figures import LogFigures
 from app.domain import catalog, jobs, requests
 from app.infra import clock
 
@@ -85,4 +86,5 @@ def exposition(tx: Session) -> bytes:
     """Return everything in Prometheus' text format."""
     figures = CollectorRegistry()
     figures.register(ServiceFigures(tx))
+    figures.register(LogFigures(tx))
     return generate_latest(registry) + generate_latest(figures)

@@ -4,6 +4,7 @@ FastAPI knows what a route declares. What comes before a route (keys, scopes, bo
 after it (a door that does not answer) is the same for all and is added here.
 """
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -68,7 +69,8 @@ def scopes_of(app: FastAPI) -> dict[tuple[str, str], tuple[str, ...]]:
         if isinstance(route, APIRoute):
             guards = [GUARDED.get(d.call, ()) for d in route.dependant.dependencies if d.call]
             for method in route.methods or ():
-                found[str(context.path), method] = next(filter(None, guards), ())
+                path = re.sub(r"\{(\w+):\w+\}", r"{\1}", str(context.path))
+                found[path, method] = next(filter(None, guards), ())
     return found
 
 
@@ -83,6 +85,9 @@ def _guard(operation: dict[str, Any], scopes: tuple[str, ...]) -> None:
 def _complete(operation: dict[str, Any], *, is_public: bool) -> None:
     """Add the answers that do not depend on the route, and drop FastAPI's own 422."""
     responses = operation["responses"]
+    if "description" in operation:
+        # What a function raises is for its readers; the answers below say the same to clients.
+        operation["description"] = operation["description"].partition("\n\nRaises:")[0]
     if "HTTPValidationError" in str(responses.get("422")):
         responses["422"] = errors.problems(domain.Refused)[422]
     added: list[type[domain.DomainError]] = [errors.Unavailable]

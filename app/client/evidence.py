@@ -15,9 +15,26 @@ PAUSE_SECONDS = 0.1
 class Evidence(Transfers):
     """Reads the log and fetches evidence."""
 
-    def checkpoint(self) -> bytes:
-        """Return the log's newest checkpoint, a signed note; keep it for later comparisons."""
-        return self._retried("GET", "/v1/log/checkpoint").content
+    def checkpoint(self, *, cosigned: bool = False) -> bytes:
+        """Return the log's newest checkpoint, a signed note; keep it for later comparisons.
+
+        Args:
+            cosigned: The newest one that a quorum of witnesses has cosigned.
+        """
+        parameters = {"cosigned": "true"} if cosigned else {}
+        return self._retried("GET", "/v1/log/checkpoint", params=parameters).content
+
+    def tile(self, path: str) -> bytes:
+        """Return a tile of the log, such as ``0/x001/234.p/17``."""
+        return self._retried("GET", f"/v1/log/tile/{path}").content
+
+    def export_entries(self, file: Path, *, since: int = 0) -> str:
+        """Export this tenant's sealed entries from an index on; return the file's digest."""
+        return self.fetch_file(f"/v1/audit/entries.ndjson?from={since}", file)
+
+    def export_register(self, file: Path, register: str = "requests") -> str:
+        """Export the register of ``requests`` or of ``processing``; return the file's digest."""
+        return self.fetch_file(f"/v1/register.csv?register={register}", file)
 
     def log_keys(self) -> list[Document]:
         """Return the log's public keys with their times."""

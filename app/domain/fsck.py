@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from app.domain.audit import AuditEntry
 from app.domain.leaves import leaf_of
-from app.domain.log import Leaf, SignedCheckpoint, TreeNode, Unsealed
+from app.domain.log import Cosignature, Leaf, SignedCheckpoint, TreeNode, Unsealed
 from app.domain.tree import reader
 from app.infra.signing import SigningError, keeper, keyring
-from app.ledger.checkpoints import Checkpoint
+from app.ledger.checkpoints import Checkpoint, cosigned_at
 from app.ledger.errors import LedgerError
 from app.ledger.merkle import Frontier, Node
-from app.ledger.notes import Note, verify_note
+from app.ledger.notes import Note, VerifierKey, verify_note
 from app.ledger.tree_hash import EMPTY_ROOT, hash_leaf
 
 CHUNK = 2000
@@ -84,6 +84,7 @@ def inspect(tx: Session, faults: list[Fault]) -> Found:
         faults.append(Fault("stray-node", "the tree has nodes that belong to no leaf"))
     beyond = range(frontier.size + 1, LARGEST_SIZE)
     checkpoints += _of_checkpoints(tx, beyond, {}, faults)
+    faults += _of_cosignatures(tx)
     if kept is not None and kept_root != kept.root:
         faults.append(Fault("not-continued", f"the checkpoint kept outside, of {kept.size}"))
     return Found(frontier.size, nodes, checkpoints, _waiting(tx, faults))
@@ -152,6 +153,18 @@ def _of_checkpoint(item: SignedCheckpoint, root: bytes | None) -> Iterator[Fault
         return
     if (stated.size, stated.root) != (item.size, item.root) or item.root != root:
         yield Fault("other-root", f"the checkpoint of {item.size}")
+
+
+def _of_cosignatures(tx: Session) -> Iterator[Fault]:
+    query = select(Cosignature, SignedCheckpoint.note).join(SignedCheckpoint)
+    for item, note in tx.execute(query.execution_options(yield_per=CHUNK)):
+        try:
+            cosigned = Note.parse(note + item.line.encode())
+            is_own = cosigned_at(cosigned, VerifierKey.parse(item.witness)) == item.cosigned_at
+        except LedgerError:
+            is_own = False
+        if not is_own:
+            yield Fault("bad-cosignature", f"of the checkpoint of {item.size}")
 
 
 def _waiting(tx: Session, faults: list[Fault]) -> int:

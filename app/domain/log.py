@@ -7,7 +7,7 @@ checkpoints and certificates are never changed: the database refuses it.
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, LargeBinary, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.infra import clock
@@ -34,6 +34,7 @@ class Leaf(Base):
     """A sealed entry: its place, its exact bytes and their hash."""
 
     __tablename__ = "log_leaves"
+    __table_args__ = (Index("ix_log_leaves_tenant", "tenant_id", "index"),)
 
     index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     entry_id: Mapped[str] = mapped_column(ForeignKey("audit_entries.id"), unique=True)
@@ -61,6 +62,22 @@ class SignedCheckpoint(Base):
     root: Mapped[bytes] = mapped_column(LargeBinary(32))
     note: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+class Cosignature(Base):
+    """What a witness has signed under a checkpoint; asked again, it signs a later time.
+
+    Nothing rests on the row: the line verifies under the witness's key, or it does not.
+    """
+
+    __tablename__ = "log_cosignatures"
+
+    size: Mapped[int] = mapped_column(ForeignKey("log_checkpoints.size"), primary_key=True)
+    witness: Mapped[str] = mapped_column(String(300), primary_key=True)
+    """Its vkey."""
+    line: Mapped[str] = mapped_column(String(500))
+    """The signature line of the note, its end included."""
+    cosigned_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class RequestCommitment(Base):

@@ -5,19 +5,19 @@ from pathlib import Path
 from secrets import token_hex
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Let a file have this content: before it returns the old one is read, after it the new one.
 
-    The caller makes sure that nobody else replaces the same file at the same time. The file
-    can be read by its owner only.
+    The caller makes sure that nobody else replaces the same file at the same time.
 
     Args:
         path: Of the file; its folder exists.
         content: All of it.
+        mode: Who may read it; by default its owner only.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
         file.flush()

@@ -1,15 +1,19 @@
 """One typed settings object, read from the environment.
 
 Every variable is named ``LETHE_<FIELD>``. A value that names a secret may also be given as a
-file through ``LETHE_<FIELD>_FILE`` (Docker and Kubernetes secrets).
+file through ``LETHE_<FIELD>_FILE`` (Docker and Kubernetes secrets); so may the witnesses.
 """
 
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.ledger.errors import MalformedPolicy
+from app.ledger.policies import Policy
 
 SECRETS = (
     "bootstrap_key",
@@ -18,7 +22,11 @@ SECRETS = (
     "database_url",
     "broker_url",
     "store_url",
+    "witnesses",
+    "announce_url",
 )
+WITNESSES = "witnesses.txt"
+LONGEST_VKEY = 300
 
 
 class Settings(BaseSettings):
@@ -42,6 +50,20 @@ class Settings(BaseSettings):
     )
     checkpoint_file: Path | None = Field(
         default=None, description="Where the last signed checkpoint is kept; below home if unset."
+    )
+    witnesses: str = Field(
+        default="",
+        description="Whom to ask for cosignatures: a policy of C2SP tlog-policy with a URL for"
+        " each witness. By default the file witnesses.txt below home, if there is one.",
+    )
+    recosign_seconds: float = Field(
+        default=3600.0, gt=0, description="How old a cosignature may get while the log rests."
+    )
+    announce_file: Path | None = Field(
+        default=None, description="A file that always holds the newest checkpoint."
+    )
+    announce_url: SecretStr | None = Field(
+        default=None, description="Where every new checkpoint is posted to."
     )
     production: bool = Field(
         default=False, description="Refuse SQLite, made-up secrets and the filesystem broker."
@@ -81,9 +103,23 @@ class Settings(BaseSettings):
             self.database_url = "postgresql+psycopg://" + self.database_url[13:]
         self.broker_url = self.broker_url or "filesystem://"
         self.store_url = self.store_url or f"file://{self.home / 'store'}"
+        if not self.witnesses and (self.home / WITNESSES).exists():
+            self.witnesses = (self.home / WITNESSES).read_text(errors="surrogateescape")
+        self._require_witnesses()
         if self.production:
             self._refuse_embedded()
         return self
+
+    def _require_witnesses(self) -> None:
+        try:
+            asked = self.witness_policy.witnesses
+        except MalformedPolicy as error:
+            raise ValueError(f"the witnesses cannot be read: {error}") from error
+        for name, witness in asked.items():
+            if urlsplit(witness.url or "").scheme not in {"http", "https"}:
+                raise ValueError(f"the witness {name} has no URL to ask it at")
+            if len(str(witness.key)) > LONGEST_VKEY:
+                raise ValueError(f"the key of the witness {name} is too long")
 
     def _refuse_embedded(self) -> None:
         if self.database_url.startswith("sqlite"):
@@ -94,6 +130,12 @@ class Settings(BaseSettings):
             raise ValueError("production needs LETHE_SECRET_KEY or LETHE_SECRET_KEY_FILE")
         if self.signing_keys is None:
             raise ValueError("production needs LETHE_SIGNING_KEYS or LETHE_SIGNING_KEYS_FILE")
+
+    @property
+    def witness_policy(self) -> Policy:
+        """Whom to ask for cosignatures, and which of them make a quorum."""
+        text = self.witnesses or "quorum none\n"
+        return Policy.parse(text.encode(errors="surrogateescape"))
 
     @property
     def kept_checkpoint(self) -> Path:

@@ -40,4 +40,4 @@ def test_up_down_and_up_again_ends_in_the_tables_of_the_code(url: str) -> None:
 
 def test_every_table_names_its_tenant_but_for_the_hashes_of_the_one_log() -> None:
     nameless = [name for name, table in metadata.tables.items() if "tenant_id" not in table.c]
-    assert sorted(nameless) == ["log_checkpoints", "log_nodes"]
+    assert sorted(nameless) == ["log_checkpoints", "log_cosignatures", "log_nodes"]

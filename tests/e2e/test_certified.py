@@ -1,5 +1,7 @@
 """Certified removal through the service: its numbers, its budget, and training again at its end."""
 
+import base64
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,16 @@ def test_a_proof_knows_which_rows_are_still_in(
     left = float(trained.summed(list(range(2, TRAINING_ROWS))).gradient(theta).norm())
     # The training left less than declared.
     assert left <= reports[1]["certified"]["spent"] < 0.1
+    # The certificate repeats the numbers, signed.
+    envelope = controller.wait_for_certificate(second)
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    (stated,) = statement["predicate"]["targets"]
+    assert stated["run"]["assurance"] == "certified"
+    guarantee = {name: float(text) for name, text in stated["run"]["guarantee"].items()}
+    assert guarantee == reports[1]["guarantee"]
+    assert (guarantee["epsilon"], guarantee["delta"]) == (1.0, 1e-5)
+    assert guarantee["spent"] == reports[1]["certified"]["spent"]
+    assert any(limit.startswith("Certified") for limit in statement["predicate"]["limits"])
 
 
 def has_curvature(service: Service, version_id: str) -> bool:
@@ -175,6 +187,7 @@ def test_a_budget_is_spent_by_removals_and_renewed_by_training(
     assert removals >= 1
     assert report["method"] == "retrain"
     assert report["assurance"] == "exact"
+    assert "guarantee" not in report
     assert "used up" in report["method_reason"]
     assert report["lineage"]["requests"] == 0
     # With fresh noise, from which nearly nothing is spent.

@@ -87,6 +87,7 @@ def say(home: Path, *arguments: str) -> str:
 @contextmanager
 def running(home: Path, *logs: VerifierKey, name: str | None = None) -> Iterator[RunningWitness]:
     """Run a witness over a folder; a second time it goes on where it was."""
+    home.mkdir(exist_ok=True)
     for key in logs:
         say(home, "trust", str(key))
     port = str(free_port())

@@ -12,6 +12,7 @@ from app.api.schemas.base import id_of
 from app.api.schemas.log import ConsistencyOut, InclusionOut, LogKeyOut, LogKeysOut
 from app.domain.errors import NotFound, Refused
 from app.domain.queries import log
+from app.infra.settings import settings
 from app.infra.signing import keyring
 
 LARGEST_SIZE = 2**53 - 1
@@ -33,9 +34,29 @@ Size = Annotated[int | None, Query(ge=0, le=LARGEST_SIZE)]
     response_class=Response,
     responses=NOTE | problems(NotFound),
 )
-def get_checkpoint(caller: Auditor, tx: Look) -> Response:
-    """Show the newest checkpoint: a C2SP signed note of the log's size and root."""
-    return Response(log.checkpoint(tx).note, headers={"Cache-Control": "no-cache"}, media_type=TEXT)
+def get_checkpoint(
+    caller: Auditor,
+    tx: Look,
+    cosigned: Annotated[
+        bool, Query(description="Only one that the configured quorum of witnesses has cosigned.")
+    ] = False,
+) -> Response:
+    """Show the newest checkpoint: a C2SP signed note of the log's size and root.
+
+    It carries the cosignatures of witnesses, which come a moment after it.
+
+    Raises:
+        NotFound: Nothing has been signed, or cosigned, yet.
+    """
+    found = log.checkpoint(tx)
+    if cosigned:
+        quorum = settings().witness_policy.quorum
+        enough = log.cosigned(tx, quorum)
+        if enough is None:
+            raise NotFound("Too few witnesses have cosigned anything", code="nothing-cosigned")
+        found = enough
+    headers = {"Cache-Control": "no-cache"}
+    return Response(log.note_of(tx, found), headers=headers, media_type=TEXT)
 
 
 @router.get("/keys", response_model=LogKeysOut)

@@ -1,7 +1,8 @@
 """The evidence about a request: everything that its certificate rests on, with proofs.
 
 ``docs/evidence.md`` describes the archive. It is made anew for every reader, and leads to the
-newest checkpoint.
+newest checkpoint that the configured quorum of witnesses has cosigned, or to the newest of all
+where none holds what it has to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +13,10 @@ from sqlalchemy.orm import Session
 from app.domain import tree
 from app.domain.errors import NotFound
 from app.domain.log import IssuedCertificate, Leaf, SignedCheckpoint
-from app.domain.queries.log import checkpoint
+from app.domain.queries.log import checkpoint, cosigned, note_of
 from app.domain.reports import Report
 from app.domain.requests import Request
+from app.infra.settings import settings
 from app.infra.signing import keyring
 from app.ledger.certificates import Certificate
 from app.ledger.encoding import encode
@@ -96,7 +98,6 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
         NotFound: The certificate is not issued yet.
     """
     found = issued(tx, request)
-    signed = checkpoint(tx)
     envelopes = [Envelope.parse(item.envelope) for item in found]
     certificates = [Certificate.parse(envelope.payload) for envelope in envelopes]
     cited = {item.index for one in certificates for item in one.log.entries}
@@ -104,11 +105,14 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
     query = select(Leaf).where(Leaf.index.in_(cited) | Leaf.entry_id.in_(own))
     leaves = {leaf.index: leaf for leaf in tx.scalars(query)}
     places = {leaf.entry_id: leaf.index for leaf in leaves.values()}
-    proofs = _proofs(tx, signed, leaves)
+    quorum = settings().witness_policy.quorum
+    signed = cosigned(tx, quorum, max(leaves) + 1) or checkpoint(tx)
+    note = note_of(tx, signed)
+    proofs = _proofs(tx, signed.size, note, leaves)
     collected = {
         README: ABOUT.encode(),
         PUBLISHED_KEYS: _keys(),
-        CHECKPOINT: signed.note,
+        CHECKPOINT: note,
         **_reports(tx, certificates),
         **_consistency(tx, signed.size, pins),
     }
@@ -124,30 +128,33 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
     return collected
 
 
-def _proofs(tx: Session, signed: SignedCheckpoint, leaves: Mapping[int, Leaf]) -> dict[int, bytes]:
-    paths = {index: inclusion_path(index, signed.size) for index in leaves}
+def _proofs(tx: Session, size: int, note: bytes, leaves: Mapping[int, Leaf]) -> dict[int, bytes]:
+    paths = {index: inclusion_path(index, size) for index in leaves}
     read = _fetched(tx, (span for path in paths.values() for span in path))
     proofs = {}
     for index in leaves:
-        hashes = tuple(prove_inclusion(index, signed.size, lambda _nodes: read))
-        proofs[index] = bytes(LogProof(index, hashes, signed.note))
+        hashes = tuple(prove_inclusion(index, size, lambda _nodes: read))
+        proofs[index] = bytes(LogProof(index, hashes, note))
     return proofs
 
 
 def _consistency(tx: Session, size: int, pins: Sequence[int]) -> dict[str, bytes]:
+    """Connect the checkpoint with others that the reader may have kept, older or newer ones."""
     query = (
         select(SignedCheckpoint.size)
-        .where(SignedCheckpoint.size < size, SignedCheckpoint.size > 0)
+        .where(SignedCheckpoint.size > 0)
         .order_by(SignedCheckpoint.size.desc())
         .limit(MOST_CONSISTENCY_PROOFS)
     )
-    sizes = {*tx.scalars(query), *(pin for pin in pins if 0 < pin < size)}
-    read = _fetched(tx, (span for earlier in sizes for span in consistency_path(earlier, size)))
+    newest = checkpoint(tx).size
+    others = {*tx.scalars(query), *(pin for pin in pins if 0 < pin <= newest)} - {size}
+    pairs = {other: (min(other, size), max(other, size)) for other in others}
+    read = _fetched(tx, (span for pair in pairs.values() for span in consistency_path(*pair)))
     made = {}
-    for earlier in sizes:
-        hashes = prove_consistency(earlier, size, lambda _nodes: read)
-        document = {"from": earlier, "to": size, "hashes": [part.hex() for part in hashes]}
-        made[f"consistency/{earlier}.json"] = encode(document)
+    for other, (earlier, later) in pairs.items():
+        hashes = prove_consistency(earlier, later, lambda _nodes: read)
+        document = {"from": earlier, "to": later, "hashes": [part.hex() for part in hashes]}
+        made[f"consistency/{other}.json"] = encode(document)
     return made
 
 

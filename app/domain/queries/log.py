@@ -1,17 +1,24 @@
 """Reads of the log: checkpoints, leaves and proofs."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import tree
 from app.domain.errors import FieldError, NotFound, Refused
-from app.domain.log import Leaf, SignedCheckpoint
+from app.domain.log import Cosignature, Leaf, SignedCheckpoint
 from app.domain.texts import is_plain
 from app.ledger.errors import OutOfRange
 from app.ledger.merkle import Span, hashes_of, inclusion_path, prove_consistency
+from app.ledger.notes import VerifierKey
+from app.ledger.trust import Quorum
+
+MOST_COSIGNATURES = 1000
+"""How far back a checkpoint with a quorum is looked for."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,60 @@ def places(tx: Session, entry_ids: Iterable[str]) -> dict[str, Place]:
     return {id: Place(index, hashed.hex()) for id, index, hashed in tx.execute(query)}
 
 
+def newest(tx: Session, until: datetime | None = None) -> SignedCheckpoint | None:
+    """Return the newest checkpoint, or the newest one from until then; None if there is none."""
+    query = select(SignedCheckpoint).order_by(SignedCheckpoint.size.desc()).limit(1)
+    if until is not None:
+        query = query.where(SignedCheckpoint.created_at <= until)
+    return tx.scalar(query)
+
+
 def checkpoint(tx: Session) -> SignedCheckpoint:
     """Return the newest checkpoint.
 
     Raises:
         NotFound: Nothing has been signed yet.
     """
-    found = tx.scalar(select(SignedCheckpoint).order_by(SignedCheckpoint.size.desc()).limit(1))
+    found = newest(tx)
     if found is None:
         raise NotFound("The log has signed nothing yet", code="nothing-signed")
     return found
+
+
+def cosigned(tx: Session, quorum: Quorum, least: int = 0) -> SignedCheckpoint | None:
+    """Return the newest checkpoint that enough witnesses have cosigned.
+
+    Args:
+        tx: The transaction.
+        quorum: Which witnesses must have.
+        least: Only of a tree with at least so many leaves.
+
+    Returns:
+        The checkpoint; None if there is none among the newest ones.
+    """
+    if not quorum.wanted:
+        found = newest(tx)
+        return None if found is None or found.size < least else found
+    query = (
+        select(Cosignature.size, Cosignature.witness)
+        .where(Cosignature.size >= least)
+        .order_by(Cosignature.size.desc())
+        .limit(MOST_COSIGNATURES)
+    )
+    seen: dict[int, set[bytes]] = defaultdict(set)
+    for size, vkey in tx.execute(query):
+        seen[size].add(VerifierKey.parse(vkey).public)
+    for size, keys in seen.items():
+        if quorum.is_met(keys):
+            return tx.get_one(SignedCheckpoint, size)
+    return None
+
+
+def note_of(tx: Session, signed: SignedCheckpoint) -> bytes:
+    """Return a checkpoint as it is shown: signed by the log, and by whoever has cosigned it."""
+    query = select(Cosignature.line).where(Cosignature.size == signed.size)
+    lines = tx.scalars(query.order_by(Cosignature.witness)).all()
+    return signed.note + "".join(lines).encode()
 
 
 def leaf(tx: Session, tenant_id: str, index: int) -> bytes:

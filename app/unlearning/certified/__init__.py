@@ -5,7 +5,7 @@ whose other layers are fixed) and counts in *sums* over rows, not in means: the 
 and the budget have the units of a gradient of the summed loss.
 """
 
-from app.unlearning.certified.bounds import remainder, rounding, worst_case
+from app.unlearning.certified.bounds import remainder, unsolved, worst_case
 from app.unlearning.certified.convex_part import ConvexPart, convex_part
 from app.unlearning.certified.gaussian import delta_of, epsilon_of, largest_shift
 from app.unlearning.certified.noise import gaussian_noise, require_plausible
@@ -29,7 +29,7 @@ __all__ = [
     "perturbed_optimum",
     "remainder",
     "require_plausible",
-    "rounding",
     "setting_of",
+    "unsolved",
     "worst_case",
 ]

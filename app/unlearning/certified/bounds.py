@@ -4,7 +4,8 @@ For a step d from theta the gradient at theta + d is
 
     g + H d + integral over t in [0, 1] of (H(theta + t d) - H(theta)) d.
 
-The first two terms are the residual of the linear solve. In the third, row i adds at most
+The first two terms are the residual of the linear solve; with the step as it is published, rounded
+to the network's dtype, they hold the rounding too. In the third, row i adds at most
 ``twist t |X_i d|^2 |x_i|``, so its norm is at most ``twist / 2`` times the spectral norm of the
 features times the norm of the vector of squared output changes: the *data-dependent* bound. Guo et
 al. (ICML 2020, Corollary 1) have twice this or more, for one output and rows of norm one.
@@ -45,9 +46,15 @@ def remainder(after: SummedObjective, step: Tensor) -> float:
 
 
 def worst_case(
-    after: SummedObjective, theta: Tensor, *, before: int, changed: Rows, radius: float
+    after: SummedObjective,
+    theta: Tensor,
+    *,
+    before: int,
+    changed: Rows,
+    radius: float,
+    away: float = 0.0,
 ) -> float:
-    """The bound on the third term of an exact Newton step, from constants alone.
+    """The bound on the third term of a Newton step, from constants alone.
 
     Args:
         after: The objective of the edited data.
@@ -55,6 +62,7 @@ def worst_case(
         before: Rows before the edit.
         changed: Rows as they were and as they are now, of the linear layer.
         radius: Largest norm of a row's features, in any of these data.
+        away: Distance of the step from the exact one.
 
     Returns:
         A norm in the units of a summed gradient; infinite for a loss whose gradient has no bound.
@@ -67,22 +75,23 @@ def worst_case(
     decay = after.objective.weight_decay
     moved = abs(before - after.count) * decay * float(theta.norm())
     moved += len(changed) * constants.slope * radius
-    return 0.5 * constants.twist * radius**3 * moved**2 / (decay**2 * after.count)
+    length = moved / (decay * after.count) + away
+    return 0.5 * constants.twist * after.count * radius**3 * length**2
 
 
-def rounding(after: SummedObjective, theta: Tensor, published: Tensor) -> float:
-    """How far the gradient can move when parameters are rounded, and be off when it is computed.
+def unsolved(after: SummedObjective, origin: Tensor, gradient: Tensor, step: Tensor) -> float:
+    """The first two terms: what the linear solve, and rounding its result, have left.
 
     Args:
         after: The objective of the edited data.
-        theta: The parameters as computed.
-        published: As they are stored.
+        origin: Where the step begins.
+        gradient: g there.
+        step: d, as it is published.
 
     Returns:
-        The largest curvature times the distance, and a little more.
+        The norm of ``g + H d``, with room for the sums it was computed from.
     """
-    steepest = after.decay + after.constants(len(theta)).bend * after.norms[1] ** 2
-    size = after.decay * float(theta.norm())
+    size = float(gradient.norm()) + after.decay * float(origin.norm())
     if after.linear is not None:
         size += float(after.linear.norm())
-    return steepest * float((published - theta).norm()) + _ARITHMETIC * size
+    return float((gradient + after.product(origin, step)).norm()) + _ARITHMETIC * size

@@ -88,6 +88,6 @@ class CertifiedRemoval(Method):
                 "residual": bounds.measured,
                 "residual_data_dependent_bound": bounds.data_dependent,
                 "residual_worst_case_bound": bounds.worst_case,
-                "residual_of_rounding_at_most": bounds.rounding,
+                "residual_of_solve_and_rounding": bounds.unsolved,
             },
         )

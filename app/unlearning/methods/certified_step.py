@@ -10,7 +10,7 @@ from app.unlearning.certified import (
     Spending,
     SummedObjective,
     remainder,
-    rounding,
+    unsolved,
     worst_case,
 )
 from app.unlearning.methods.method import Method
@@ -27,13 +27,13 @@ class Bounds:
         measured: The norm at the parameters that are published.
         data_dependent: The bound from the step and the rows.
         worst_case: The bound from constants alone, for an exact Newton step from the start.
-        rounding: The part of both bounds that rounding the parameters has.
+        unsolved: The part of both that the linear solve and the rounding of its result have.
     """
 
     measured: float
     data_dependent: float
     worst_case: float
-    rounding: float
+    unsolved: float
 
 
 def bounds_of(
@@ -53,18 +53,19 @@ def bounds_of(
     """
     part, after = setting.part, setting.after
     published = part.rounded(origin + step)
-    lost = rounding(after, origin + step, published)
-    unsolved = float((gradient + after.product(origin, step)).norm())
+    taken = published - origin
+    lost = unsolved(after, origin, gradient, taken)
     changed = concatenate(part.rows(problem.forget), part.rows(problem.replacement))
     edges = SummedObjective(part.objective, changed, part.bias is not None)
     radius = max(after.norms[0], edges.norms[0])
     before = setting.before.count
-    worst = worst_case(after, origin, before=before, changed=changed, radius=radius)
+    away = float((taken - step).norm())
+    worst = worst_case(after, origin, before=before, changed=changed, radius=radius, away=away)
     return Bounds(
         measured=float(after.gradient(published).norm()),
-        data_dependent=unsolved + remainder(after, step) + lost,
-        worst_case=unsolved + worst + lost,
-        rounding=lost,
+        data_dependent=lost + remainder(after, taken),
+        worst_case=lost + worst,
+        unsolved=lost,
     )
 
 

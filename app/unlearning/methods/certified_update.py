@@ -112,6 +112,6 @@ class CertifiedUpdate(Method):
                 "residual_data_dependent_bound": (
                     None if bounds is None else bounds.data_dependent
                 ),
-                "residual_of_rounding_at_most": None if bounds is None else bounds.rounding,
+                "residual_of_solve_and_rounding": None if bounds is None else bounds.unsolved,
             },
         )
