@@ -33,8 +33,8 @@ _TILE = 96
 _SEEDS = 16
 """Root columns whose output gradients are held together."""
 
-_CACHED = 1 << 16
-"""Scalars that stay in the cache of a core while they are multiplied."""
+_WIDE = 1 << 20
+"""Scalars of weighted inputs that are held together: 8 MiB in float64."""
 
 _HELD = 1 << 22
 """Scalars of a batch that may be held: 32 MiB in float64."""
@@ -192,17 +192,18 @@ def _add_products(total: Tensor | None, products: Products, gradients: Tensor) -
     if total is None:
         total = fixed.new_zeros(len(fixed), len(fixed))
     ends = units.bincount(minlength=products.count).cumsum(0).tolist()
-    step = max(64, _CACHED // products.count)
-    for begin in range(0, fixed.shape[1], step):
-        rows = slice(begin, begin + step)
-        some, factors = gradients[:, :, rows], fixed[:, rows]
-        start = 0
+    step = min(max(64, _WIDE // len(fixed)), fixed.shape[1])
+    mixed, wide = fixed.new_empty(products.count, step), fixed.new_empty(len(fixed), step)
+    for some, factors in zip(gradients.split(step, 2), fixed.split(step, 1), strict=True):
+        rows, start = factors.shape[1], 0
         for unit, stop in enumerate(ends):
-            mixed = some[0, unit] * some[0, unit:]
+            shared = torch.mul(some[0, unit], some[0, unit:], out=mixed[unit:, :rows])
             for column in some[1:]:
-                mixed.addcmul_(column[unit], column[unit:])
-            wide = mixed.index_select(0, units[start:] - unit).mul_(factors[start:])
-            total[start:stop, start:].addmm_(factors[start:stop], wide.t())
+                shared.addcmul_(column[unit], column[unit:])
+            spread = torch.index_select(
+                mixed[:, :rows], 0, units[start:], out=wide[start:, :rows]
+            ).mul_(factors[start:])
+            total[start:stop, start:].addmm_(factors[start:stop], spread.t())
             start = stop
     return total
 

@@ -62,8 +62,8 @@ class Products:
 
     def _write(self, into: Tensor, uses: Sequence[Use], gradient: Tensor) -> None:
         taken, start = self._taken[uses[0]]
-        chosen = gradient.reshape(len(gradient), -1).index_select(1, taken)
-        into[start : start + len(taken)] = chosen.t()
+        flat = gradient.reshape(len(gradient), -1).t()
+        torch.index_select(flat, 0, taken, out=into[start : start + len(taken)])
 
 
 def product_reader(factors: Factors) -> Callable[[Tensor], Tensor]:
@@ -73,8 +73,8 @@ def product_reader(factors: Factors) -> Callable[[Tensor], Tensor]:
     fixed = None if inputs is None else _rows_of(inputs, factors.incoming)
 
     def read(gradient: Tensor) -> Tensor:
-        # Transposed in memory, so that one derivative is one stretch to copy.
-        chosen = gradient.reshape(len(gradient), -1).index_select(1, taken).t().contiguous()
+        # In two steps, so that most derivatives are one stretch to copy.
+        chosen = gradient.reshape(len(gradient), -1).t().index_select(0, taken)
         wide = chosen.index_select(0, unit)
         return wide if fixed is None else wide.mul_(fixed)
 
@@ -102,7 +102,7 @@ def _inputs_of(found: Sequence[Factors], outputs: Tensor) -> tuple[Tensor, Tenso
             incoming.append(torch.full_like(factors.outgoing, count))
         else:
             taken, feature = factors.incoming.unique(return_inverse=True)
-            parts.append(factors.inputs.index_select(1, taken).t())
+            parts.append(factors.inputs.t().index_select(0, taken))
             incoming.append(feature + count)
         count += len(parts[-1])
     return torch.cat(parts), torch.cat(incoming)
@@ -110,4 +110,4 @@ def _inputs_of(found: Sequence[Factors], outputs: Tensor) -> tuple[Tensor, Tenso
 
 def _rows_of(inputs: Tensor, incoming: Tensor) -> Tensor:
     taken, feature = incoming.unique(return_inverse=True)
-    return inputs.index_select(1, taken).t().contiguous().index_select(0, feature)
+    return inputs.t().index_select(0, taken).index_select(0, feature)

@@ -55,6 +55,19 @@ def test_products_equal_those_with_the_dense_block(name: str) -> None:
     assert_close(multiply(vector), dense[chosen][:, chosen] @ vector, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("held", [0, 3000, 1 << 28], ids=["none", "some", "all"])
+def test_products_do_not_depend_on_what_is_kept(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.unlearning.solvers.gauss_newton_product._HELD_BYTES", held)
+    case = classifier("relu mlp", weighted=True)
+    selection, chosen = _selection(case)
+    multiply = ggn_vector_product(case.model, case.objective, case.rows, selection, batch_size=2)
+    dense = dense_ggn(case)[chosen][:, chosen]
+    torch.manual_seed(2)
+    for _ in range(3):
+        vector = torch.randn(selection.count, dtype=torch.float64)
+        assert_close(multiply(vector), dense @ vector, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error"])
 def test_other_losses_have_blocks_too(name: str) -> None:
     case = regression(name)
@@ -143,6 +156,24 @@ def test_nothing_of_a_pass_outlives_it() -> None:
         assert remains() is None
     finally:
         gc.enable()
+
+
+def test_kept_graphs_go_with_the_product() -> None:
+    case = classifier("relu mlp")
+    selection, _ = _selection(case)
+    seen: list[weakref.ref[Tensor]] = []
+    hook = case.model.register_forward_hook(lambda _, __, out: seen.append(weakref.ref(out)))
+    gc.disable()
+    try:
+        multiply = ggn_vector_product(case.model, case.objective, case.rows, selection)
+        multiply(torch.ones(selection.count, dtype=torch.float64))
+        assert seen
+        assert seen[0]() is not None
+        del multiply
+        assert seen[0]() is None
+    finally:
+        gc.enable()
+        hook.remove()
 
 
 def test_a_selection_in_one_layer_reads_that_layer_only() -> None:
