@@ -35,15 +35,10 @@ def curvature_at_hand(problem: Problem, names: tuple[str, ...]) -> CurvatureAtHa
         What was kept with the version, if it covers the names with the right shapes; otherwise an
         estimate on the edited data.
     """
-    parameters = problem.parameters
-    stored = problem.curvature
-    if stored is not None and all(
-        name in stored.values and stored.values[name].shape == parameters[name].shape
-        for name in names
-    ):
-        like = {name: parameters[name] for name in names}
-        kept = {n: stored.values[n].to(device=t.device, dtype=t.dtype) for n, t in like.items()}
-        return CurvatureAtHand(kept, f"{stored.estimator}, kept with the version", 0)
+    kept = kept_curvature(problem, names)
+    if kept is not None and problem.curvature is not None:
+        estimator = f"{problem.curvature.estimator}, kept with the version"
+        return CurvatureAtHand(kept, estimator, 0)
     model, objective, rows = problem.model, problem.objective, problem.edited
     if choose_estimator(model, objective) == "ggn":
         fresh = ggn_diagonal(model, objective, rows)
@@ -51,3 +46,23 @@ def curvature_at_hand(problem: Problem, names: tuple[str, ...]) -> CurvatureAtHa
         fresh = sketched_ggn_diagonal(model, objective, rows, seed=problem.generator_seed)
     values = {name: fresh.values[name] for name in names}
     return CurvatureAtHand(values, fresh.estimator, fresh.rows * max(1, fresh.draws))
+
+
+def kept_curvature(problem: Problem, names: tuple[str, ...]) -> dict[str, Tensor] | None:
+    """The diagonal kept with the version, for some parameters.
+
+    Args:
+        problem: The problem.
+        names: Parameters wanted.
+
+    Returns:
+        Parameter name to tensor, in the parameters' own precision; None if nothing was kept that
+        covers the names with the right shapes.
+    """
+    stored = problem.curvature
+    if stored is None:
+        return None
+    like = {name: problem.parameters[name] for name in names}
+    if any(n not in stored.values or stored.values[n].shape != t.shape for n, t in like.items()):
+        return None
+    return {n: stored.values[n].to(device=t.device, dtype=t.dtype) for n, t in like.items()}

@@ -3,7 +3,9 @@
 Raw Newton steps on networks are useless or worse (a diagonal one without a step size made a model
 five times worse than leaving it alone); so the curvature is the Gauss-Newton matrix, which is
 never negative, several dampings are tried (Levenberg 1944, Marquardt 1963) and the best step is
-taken only if it lowers the edited loss.
+taken only if it lowers the edited loss. All dampings come from one block or one sequence of
+products. What is damped is scaled by the diagonal of the curvature as Marquardt does it, plus its
+mean, without which scalars of little curvature would run away.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ from app.unlearning.errors import NotApplicable, NotConverged
 from app.unlearning.methods.edited_curvature import BLOCK_LIMIT, EditedCurvature
 from app.unlearning.selection import Selection
 from app.unlearning.solvers.captured_block import solve_damped
-from app.unlearning.solvers.conjugate_gradient import conjugate_gradient
+from app.unlearning.solvers.damping_path import damping_path
 from app.unlearning.solvers.lissa import lissa
 
 LinearSolver = Literal["auto", "exact", "lissa"]
@@ -134,7 +136,9 @@ def newton_step(
     damping: float,
     how: Solving | None = None,
 ) -> NewtonStep | None:
-    """Solve ``(H_SS + damping I) d = -g_S`` along a path of dampings and keep the best step.
+    """Solve ``(H_SS + damping D) d = -g_S`` along a path of dampings and keep the best step.
+
+    D is the diagonal of H_SS plus its mean, divided by what it is along the gradient.
 
     Args:
         loss: The edited loss.
@@ -154,12 +158,15 @@ def newton_step(
         NotConverged: LiSSA diverged.
     """
     how = how or Solving()
+    by_block = how.recursive is None and selection.count <= how.block_limit
+    if by_block:
+        curvature.block()
     scale = curvature.along(gradient)
     path = tuple(factor * damping * scale for factor in _PATH) if damping > 0 else (0.0,)
     if how.recursive is not None:
         path = path[:1]
         steps = _by_recursion(curvature, gradient, path[0], how.recursive)
-    elif selection.count <= how.block_limit:
+    elif by_block:
         steps = _by_block(curvature, gradient, path)
     else:
         steps = _by_products(curvature, gradient, path, how.max_products)
@@ -180,12 +187,12 @@ def newton_step(
 def _by_block(
     curvature: EditedCurvature, gradient: Tensor, path: Sequence[float]
 ) -> Iterator[_Solved | None]:
-    block = curvature.block()
-    for damping, step in zip(path, solve_damped(block, -gradient, path), strict=True):
+    block, metric = curvature.block(), _metric(curvature, gradient)
+    for damping, step in zip(path, solve_damped(block, -gradient, path, metric), strict=True):
         if step is None:
             yield None
             continue
-        apart = float((block @ step + damping * step + gradient).norm())
+        apart = float((block @ step + damping * metric * step + gradient).norm())
         residual = apart / max(float(gradient.norm()), torch.finfo(torch.float64).tiny)
         yield _Solved(step, residual, residual <= _TOLERANCE)
 
@@ -193,13 +200,24 @@ def _by_block(
 def _by_products(
     curvature: EditedCurvature, gradient: Tensor, path: Sequence[float], max_products: int
 ) -> Iterator[_Solved | None]:
-    for damping in path:
-
-        def product(vector: Tensor, damping: float = damping) -> Tensor:
-            return curvature.product(vector) + damping * vector
-
-        solve = conjugate_gradient(product, -gradient, tolerance=_TOLERANCE, max_steps=max_products)
+    for solve in damping_path(
+        curvature.product,
+        -gradient,
+        path,
+        _metric(curvature, gradient),
+        tolerance=_TOLERANCE,
+        max_steps=max_products,
+    ):
         yield _Solved(solve.solution, solve.residual, solve.residual <= _TOLERANCE)
+
+
+def _metric(curvature: EditedCurvature, gradient: Tensor) -> Tensor:
+    """Return D, (|S|,)."""
+    diagonal = curvature.diagonal().clamp(min=0)
+    metric = diagonal + diagonal.mean()
+    along = float(gradient @ (metric * gradient))
+    # Where there is no curvature at all, every direction is damped alike.
+    return metric * (float(gradient @ gradient) / along) if along > 0 else torch.ones_like(metric)
 
 
 def _by_recursion(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from app.unlearning.curvature import sketched_ggn_diagonal
+from app.unlearning.methods.curvature_at_hand import kept_curvature
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Rows, TensorRows
 from app.unlearning.selection import Selection
@@ -46,6 +48,7 @@ class EditedCurvature:
         self._rows = problem.edited if rows is None else rows
         self._decay = problem.objective.weight_decay
         self._product: Callable[[Tensor], Tensor] | None = None
+        self._block: Tensor | None = None
         self.gradient_evaluations = 0
 
     @property
@@ -54,19 +57,42 @@ class EditedCurvature:
         return len(self._rows)
 
     def block(self) -> Tensor:
-        """Form ``H_SS``, shape ``(|S|, |S|)``."""
-        self.gradient_evaluations += len(self._rows)
-        block = captured_block(
-            self._problem.model,
-            self._problem.objective,
-            self._rows,
-            self._selection,
-            parameters=self._theta,
-        )
-        return block + self._decay * torch.eye(len(block), dtype=block.dtype, device=block.device)
+        """Form ``H_SS``, shape ``(|S|, |S|)``, once."""
+        if self._block is None:
+            self.gradient_evaluations += len(self._rows)
+            self._block = captured_block(
+                self._problem.model,
+                self._problem.objective,
+                self._rows,
+                self._selection,
+                parameters=self._theta,
+            )
+            self._block.diagonal().add_(self._decay)
+        return self._block
+
+    def diagonal(self) -> Tensor:
+        """The diagonal of ``H_SS``, shape ``(|S|,)``, or a cheap estimate of it.
+
+        Exact where the block has been formed; otherwise what is kept with the version, or one
+        random draw for each row.
+        """
+        if self._block is not None:
+            return self._block.diagonal()
+        names = self._selection.names
+        kept = kept_curvature(self._problem, names)
+        if kept is None:
+            self.gradient_evaluations += len(self._rows)
+            moved = self._problem.at(self._theta) if self._theta else self._problem
+            found = sketched_ggn_diagonal(
+                moved.model, self._problem.objective, self._rows, seed=self._problem.generator_seed
+            )
+            kept = {name: found.values[name] for name in names}
+        return self._selection.gather(kept) + self._decay
 
     def product(self, vector: Tensor) -> Tensor:
         """``H_SS`` times a vector of shape ``(|S|,)``."""
+        if self._block is not None:
+            return self._block @ vector
         if self._product is None:
             self._product = ggn_vector_product(
                 self._problem.model,

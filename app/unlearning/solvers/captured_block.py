@@ -83,13 +83,16 @@ def captured_block(
     return block.mean()
 
 
-def solve_damped(block: Tensor, right: Tensor, dampings: Sequence[float]) -> list[Tensor | None]:
-    """Solve (block + damping I) x = right for several dampings, in double precision.
+def solve_damped(
+    block: Tensor, right: Tensor, dampings: Sequence[float], metric: Tensor | None = None
+) -> list[Tensor | None]:
+    """Solve (block + damping D) x = right for several dampings, in double precision.
 
     Args:
         block: (k, k), symmetric.
         right: (k,).
         dampings: In the units of the block.
+        metric: The diagonal of D, (k,); None for the identity.
 
     Returns:
         One solution (k,) per damping, of the dtype of ``right``; None where the damped block is
@@ -98,9 +101,10 @@ def solve_damped(block: Tensor, right: Tensor, dampings: Sequence[float]) -> lis
     matrix = block.double().clone()
     diagonal = matrix.diagonal()
     plain = diagonal.clone()
+    shape = torch.ones_like(plain) if metric is None else metric.double()
     solutions: list[Tensor | None] = []
     for damping in dampings:
-        diagonal.copy_(plain + damping)
+        diagonal.copy_(plain + damping * shape)
         factor, failure = torch.linalg.cholesky_ex(matrix)
         if int(failure):
             solutions.append(None)
