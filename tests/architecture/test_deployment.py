@@ -36,7 +36,8 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 
 
 SERVICES: dict[str, Any] = compose()["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
+OURS = {name: service for name, service in BUILT.items() if name != "witness"}
 
 
 def test_every_part_of_the_service_is_there() -> None:
@@ -88,11 +89,23 @@ def test_images_are_pinned_to_a_version() -> None:
 
 
 def test_our_containers_can_write_to_their_data_only() -> None:
-    for name, service in OURS.items():
+    for name, service in BUILT.items():
+        volume = "witness-data" if name == "witness" else "lethe-data"
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
-        assert service["volumes"] == ["lethe-data:/var/lib/lethe"], name
+        assert service["volumes"] == [f"{volume}:/var/lib/lethe"], name
         assert "privileged" not in service, name
+
+
+def test_a_witness_starts_when_asked_for_and_shares_nothing_with_the_service() -> None:
+    witness = SERVICES["witness"]
+
+    assert witness["profiles"] == ["witness"]
+    assert not [name for name, service in OURS.items() if "profiles" in service]
+    assert all(name.startswith("LETHE_WITNESS_") for name in witness["environment"])
+    assert not any(INTERPOLATED.search(value) for value in witness["environment"].values())
+    assert "depends_on" not in witness
+    assert not [name for name, service in OURS.items() if "witness" in str(service)]
 
 
 def test_our_containers_run_as_the_production_profile_on_shared_doors() -> None:
@@ -126,7 +139,7 @@ def test_redis_asks_for_a_password_and_evicts_nothing() -> None:
 def test_volumes_and_targets_that_are_named_exist() -> None:
     declared = set(compose()["volumes"])
     used = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", ())}
-    targets = {service["build"]["target"] for service in OURS.values()}
+    targets = {service["build"]["target"] for service in BUILT.values()}
 
     assert used == declared
     assert targets <= set(stages())

@@ -1,6 +1,11 @@
 """What the log signs is cosigned by witnesses, and goes on when they do not answer."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.cli.witness import trust
+from app.domain.fsck import Fault, inspect
 from app.domain.log import Cosignature
 from app.domain.queries import evidence
 from app.domain.queries import log as reads
@@ -405,6 +411,78 @@ def test_an_announcement_waits_for_the_witnesses_a_while(
     monkeypatch.setattr("workers.cosigning.UNCOSIGNED_SECONDS", 0.0)
     loop.tick()
     assert given[1:] == [bytes(shown())]
+
+
+def test_a_changed_cosignature_is_found(home: Path) -> None:
+    append(2)
+    seal()
+    with Impostor(signed_by(TRUE)) as witness:
+        Cosigning("w1", TRUE.key, witness.address, HOUR).tick()
+    assert faults() == []
+    for change in (
+        {"line": str(FALSE.cosign(Checkpoint.parse(shown().text), clock.now()))},
+        {"cosigned_at": clock.now() + HOUR},
+        {"witness": str(FALSE.key)},
+    ):
+        with writing() as tx:
+            [row] = tx.query(Cosignature)
+            for name, value in change.items():
+                setattr(row, name, value)
+            tx.flush()
+            found: list[Fault] = []
+            inspect(tx, found)
+            tx.rollback()
+        assert [fault.name for fault in found] == ["bad-cosignature"]
+
+
+def faults() -> list[Fault]:
+    found: list[Fault] = []
+    with reading() as tx:
+        inspect(tx, found)
+    return found
+
+
+def test_the_supervision_has_witnesses_cosign_and_stops_although_one_hangs(
+    home: Path, tmp_path: Path
+) -> None:
+    with witnesses(tmp_path, 1) as [witness], socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        (home / "witnesses.txt").write_text(
+            f"witness w1 {witness.key} {witness.address}\n"
+            f"witness silent {FALSE.key} http://127.0.0.1:{port}\nquorum w1\n"
+        )
+        append(3)
+        environment = {**os.environ, "LETHE_ANNOUNCE_FILE": str(tmp_path / "newest")}
+        with subprocess.Popen(
+            [sys.executable, "-m", "workers.supervision"], env=environment, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                eventually((tmp_path / "newest").exists)
+                note = Note.parse((tmp_path / "newest").read_bytes())
+                assert cosigners(note, [witness]) == [1]
+                append(1)
+                before = time.monotonic()
+                eventually(lambda: cosigners(shown(), [witness]) == [1] and size() == 4)
+                assert time.monotonic() - before < 20
+            finally:
+                process.terminate()
+                before = time.monotonic()
+                _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert time.monotonic() - before < 10
+        assert errors.count(b"outward.failed") <= 1
+        assert b"Traceback" not in errors
+
+
+def size() -> int:
+    return Checkpoint.parse(shown().text).size
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
