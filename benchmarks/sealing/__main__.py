@@ -5,6 +5,8 @@
     python -m benchmarks.sealing tall    [--leaves 10000000]
     python -m benchmarks.sealing writers [--entries 10000] [--writers 8] [--sealers 2]
     python -m benchmarks.sealing service [--entries 10000]
+    python -m benchmarks.sealing witnessed [--requests 200] [--rounds 3]
+    python -m benchmarks.sealing exports [--entries 100000]
 
 Databases are SQLite in a temporary folder, or the empty one that ``--database`` names (the
 tables are made, and dropped again). Exits with 1 when a bar does not hold.
@@ -84,6 +86,32 @@ def whole_service(options: Options) -> bool:
     return _whole(service.measure(options.entries))
 
 
+def witnessed(options: Options) -> bool:
+    """Witnesses are asked meanwhile, two of which do not answer."""
+    best: dict[bool, dict[str, float]] = {}
+    for _ in range(options.rounds):
+        for asked in (False, True):
+            found = apart(
+                "witnessed", options.database, requests=options.requests, with_witnesses=asked
+            )
+            best[asked] = max(best.get(asked, found), found, key=lambda one: one["rate"])
+    without, asking = best[False]["rate"], best[True]["rate"]
+    print(f"requests a second without witnesses: {without:.1f} (best of {options.rounds})")
+    print(f"requests a second with witnesses:    {asking:.1f}")
+    print(f"{best[True]['cosigned']} of {best[True]['checkpoints']} checkpoints cosigned")
+    print(f"share: {asking / without:.2f} (at least {LEAST_SHARE})")
+    return asking / without >= LEAST_SHARE
+
+
+def exports(options: Options) -> bool:
+    """Tiles and a whole trail out of a long log."""
+    found = apart("exports", options.database, entries=options.entries)
+    print(f"a full tile: {found['tile_median']:.2f} ms, 99 % below {found['tile_p99']:.2f} ms")
+    print(f"{found['leaves']} leaves exported, {found['exported']:.0f} a second,", end=" ")
+    print(f"{found['megabytes']:.1f} MB a second; grown by {found['growth']:.0f} MiB")
+    return bool(found["growth"] <= MOST_GROWTH)
+
+
 def _whole(found: Mapping[str, Any]) -> bool:
     print(
         f"{found['entries']} entries, {found['rate']:.0f} a second, {found['checkpoints']}"
@@ -98,6 +126,8 @@ PARTS: dict[str, Callable[[Options], bool]] = {
     "tall": tall,
     "writers": writers,
     "service": whole_service,
+    "witnessed": witnessed,
+    "exports": exports,
 }
 
 
@@ -114,7 +144,7 @@ def main() -> None:
     parser.add_argument("--sealers", type=int, default=2)
     options = parser.parse_args()
     if options.entries is None:
-        options.entries = 1_000_000 if options.part == "scale" else 10_000
+        options.entries = {"scale": 1_000_000, "exports": 100_000}.get(options.part, 10_000)
     sys.exit(not PARTS[options.part](options))
 
 

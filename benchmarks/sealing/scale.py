@@ -46,8 +46,8 @@ def measure(entries: int) -> dict[str, float]:
     sealer = Sealer()
     for start in range(0, entries, BETWEEN):
         stop = min(entries, start + BETWEEN)
-        appended += _seconds(lambda start=start, stop=stop: _append(start, stop))  # type: ignore[misc]  # lambdas have no types
-        sealed += _seconds(lambda: _seal(sealer))
+        appended += _seconds(lambda start=start, stop=stop: append(start, stop))  # type: ignore[misc]  # lambdas have no types
+        sealed += _seconds(lambda: seal_all(sealer))
         if stop <= WARM:
             warm = most_memory()
     figures = {"appended": entries / appended, "sealed": entries / sealed, **_proofs(entries)}
@@ -64,7 +64,8 @@ def measure(entries: int) -> dict[str, float]:
     }
 
 
-def _append(start: int, stop: int) -> None:
+def append(start: int, stop: int) -> None:
+    """Append the entries with these numbers."""
     for first in range(start, stop, EACH):
         with writing() as tx:
             for number in range(first, min(stop, first + EACH)):
@@ -79,7 +80,8 @@ def _append(start: int, stop: int) -> None:
                 )
 
 
-def _seal(sealer: Sealer) -> None:
+def seal_all(sealer: Sealer) -> None:
+    """Let the sealer work until nothing waits."""
     while True:
         with reading() as tx:
             if not sealing.is_behind(tx):
