@@ -294,12 +294,14 @@ class Chain:
 def chain_of(
     setting: Setting, training: Split, deviation: float, removals: int
 ) -> tuple[Chain, Trained]:
-    """Remove random rows, training again when the budget is spent."""
+    """Remove random rows until so many removals were certified, training when they cannot be."""
     chain, trained = Chain(), train(setting, training, deviation, seed=3)
     generator = torch.Generator().manual_seed(4)
-    order = torch.randperm(len(training.y), generator=generator)[:removals].tolist()
+    order = torch.randperm(len(training.y), generator=generator).tolist()
     method = make_method("certified_removal", {"epsilon": setting.epsilon, "delta": setting.delta})
     for number, gone in enumerate(order):
+        if chain.removals == removals:
+            break
         problem = trained.problem(gone, random_bytes(100 + number))
         started = time.perf_counter()
         try:
