@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.domain.catalog import Version
 from app.domain.edits import Edits, View
@@ -59,6 +59,7 @@ def load(
     device: torch.device,
     progress: Callable[[float], None],
     spent: float | None = None,
+    model: nn.Module | None = None,
 ) -> Loaded:
     """Open a job's network and rows.
 
@@ -74,6 +75,7 @@ def load(
         device: Where the tensors go.
         progress: Handed to the method.
         spent: What training and earlier certified updates may have left of the gradient.
+        model: Stands for the version's network, where that is destroyed and nothing reads it.
 
     Returns:
         The problem, without the stored curvature (see ``stored_curvature``), and the rows to
@@ -81,7 +83,7 @@ def load(
     """
     version, own = view.version, view.own
     objective = Objective(version.objective, version.weight_decay)  # type: ignore[arg-type]  # checked at registration
-    model = open_network(version, device)
+    model = open_network(version, device) if model is None else model
     root = settings().rows_folder
     reader = open_reader(root, own, version, device)
     readers = [(own, reader)]

@@ -30,8 +30,10 @@ from workers.account import Account
 from workers.budget import charge_of, drift_of, unlearn
 from workers.device import prepare_torch
 from workers.faults import pause_at
+from workers.fingerprints import noted
 from workers.lease import Lease
 from workers.loading import Loaded, load, stored_curvature
+from workers.recording import record
 from workers.reporting import baseline_of, report_of
 from workers.staging import staging
 from workers.verifying import INFRASTRUCTURE, Verification, network_of, verify, watched
@@ -90,9 +92,11 @@ def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account)
         problem = replace(loaded.problem, curvature=curvature)
     charge = charge_of(job, line, len(view.request_ids), problem)
     with account.phase("updating"):
-        update = unlearn(job, problem, charge)
+        seen, opened = noted(problem)
+        update = unlearn(job, seen, charge)
         pause_at("mid-update")
         network, statistics_rows = network_of(problem, update)
+        record(account.lease, job, view, problem, update, opened)
     with account.phase("verifying"):
         measured = replace(loaded, problem=watched(problem, account.lease))
         verification = verify(measured, update, network, job.policy or {}, account)

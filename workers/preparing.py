@@ -177,9 +177,10 @@ def _store(lease: Lease, version: Version, diagonal: Diagonal, folder: Path) -> 
     save_weights(dict(diagonal.values), path)
     store = open_store(settings().store_url)
     key = f"curvature/{version.tenant_id}/{version.id}/{lease.fence}.safetensors"
-    store.put_file(key, path)
+    stored = store.put_file(key, path)
     record = {
         "key": key,
+        "digest": stored.digest,
         "estimator": diagonal.estimator,
         "rows": diagonal.rows,
         "draws": diagonal.draws,

@@ -121,12 +121,11 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path) -> SavedWeights:
     Raises:
         KeyError: A tensor has a dtype that the format does not know.
     """
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     digest, size = hashlib.sha256(), 0
     try:
         with partial.open("xb") as file:
-            for part in _content(ordered):
+            for part in _content(tensors):
                 file.write(part)
                 digest.update(part)
                 size += len(part)
@@ -139,7 +138,16 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path) -> SavedWeights:
     return SavedWeights(f"sha256:{digest.hexdigest()}", size)
 
 
-def _content(ordered: list[tuple[str, Tensor]]) -> Iterator[bytes | memoryview]:
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the digest of the file that ``save_weights`` would write."""
+    digest = hashlib.sha256()
+    for part in _content(tensors):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _content(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, tensor in ordered:

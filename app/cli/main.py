@@ -92,6 +92,23 @@ def verify(context: typer.Context) -> None:
     sys.exit(check(context.args))
 
 
+@app.command()
+def replay(
+    job: Annotated[str, typer.Argument(help="Id of the job.")],
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Torch threads; by default as many as it had.")
+    ] = None,
+) -> None:
+    """Run a job again from what was recorded with it, compare, and change nothing.
+
+    Exits with 0 identical bits, 1 another result, 3 agrees within the tolerance where bits cannot
+    (other machine or threads), 4 an input was changed, 5 cannot be run again; 2 is wrong usage.
+    """
+    from app.cli.replay import replay as run_again
+
+    sys.exit(run_again(job, threads))
+
+
 log = typer.Typer(help="The log that audit entries are sealed into.", no_args_is_help=True)
 app.add_typer(log, name="log")
 

@@ -118,7 +118,7 @@ class Version(Entity):
     weights_key: Mapped[str | None] = mapped_column(String(300))
     """Where the weights lie in the object store; None once destroyed."""
     curvature: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
-    """Record of the stored diagonal: ``key, estimator, rows, draws, seed``."""
+    """Record of the stored diagonal: ``key, digest, estimator, rows, draws, seed``."""
     baseline: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
     error: Mapped[dict[str, Any] | None] = mapped_column(JsonDocument)
     superseded_by: Mapped[str | None] = mapped_column(String(40))

@@ -4,8 +4,8 @@ Everything follows from the accepted requests, so two runs of one job on the sam
 database see the same sets. Nothing here loops over a dataset: the sets are those of requests.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sqlalchemy import select
@@ -49,6 +49,7 @@ class Edits:
             among ``removed``.
         is_separate: Whether no other unfinished request concerns the rows in ``forget``. If one
             does, what the job makes of them is not exactly what its own requests ask.
+        requests: Ids of the requests that all this follows from.
     """
 
     dataset_id: str
@@ -63,6 +64,7 @@ class Edits:
     edited: Overlay
     pending: Rows = field(default_factory=lambda: NO_ROWS)
     is_separate: bool = True
+    requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,14 @@ class View:
     inherited: tuple[Edits, ...]
 
     @property
+    def all_edits(self) -> tuple[Edits, ...]:
+        """Return the edits of all data, the version's own first."""
+        return (self.own, *self.inherited)
+
+    @property
     def is_empty(self) -> bool:
         """Tell whether the version holds nothing of what is to be forgotten."""
-        return not any(len(edits.forget) for edits in (self.own, *self.inherited))
+        return not any(len(edits.forget) for edits in self.all_edits)
 
 
 def view(tx: Session, job: Job) -> View:
@@ -117,16 +124,66 @@ def view(tx: Session, job: Job) -> View:
     )
 
 
+def view_again(
+    tx: Session,
+    version: Version,
+    served: Sequence[str],
+    in_force: Collection[str],
+    replaced: Mapping[tuple[str, int], Rows] | None = None,
+) -> View:
+    """Work out once more what an earlier job had to do.
+
+    Rows and cells that were destroyed since are missing: whoever runs the job again has to
+    compare what it reads.
+
+    Args:
+        tx: The transaction.
+        version: What the job worked on.
+        served: Ids of the requests it served.
+        in_force: Ids of the requests that its edits followed from.
+        replaced: Where the requests' own rows are destroyed: those that came back corrected, by
+            data set and revision. Nothing is to be forgotten then.
+
+    Returns:
+        What the job had to do.
+    """
+    query = select(Request).where(Request.id.in_(served))
+    requests = list(tx.scalars(query.order_by(Request.received_at, Request.id)))
+    found = _edits(tx, version, [request.id for request in requests], in_force)
+    if replaced is not None:
+        found = [
+            replace(
+                edits,
+                forget=NO_ROWS,
+                replaced=replaced.get((edits.dataset_id, edits.revision), NO_ROWS),
+            )
+            for edits in found
+        ]
+    own, *inherited = found
+    return View(
+        version=version,
+        kind=_kind(requests),
+        request_ids=tuple(request.id for request in requests),
+        own=own,
+        inherited=tuple(e for e in inherited if len(e.forget) or len(e.replaced)),
+    )
+
+
 def standing(tx: Session, version: Version) -> Edits:
     """Return the accepted edits of a version's own data, without anything to forget."""
     return _edits(tx, version, [])[0]
 
 
-def _edits(tx: Session, version: Version, request_ids: Sequence[str]) -> list[Edits]:
+def _edits(
+    tx: Session,
+    version: Version,
+    request_ids: Sequence[str],
+    only: Collection[str] | None = None,
+) -> list[Edits]:
     known = ancestry(tx, [version.id])
     forgotten = Forgotten(tx, known)
     line = origins(known, version)
-    first, *rest = (_edits_of(tx, origin, forgotten, request_ids) for origin in line)
+    first, *rest = (_edits_of(tx, origin, forgotten, request_ids, only) for origin in line)
     seen = {(first.dataset_id, first.revision, first.split)}
     found = [first]
     for edits in rest:
@@ -138,15 +195,19 @@ def _edits(tx: Session, version: Version, request_ids: Sequence[str]) -> list[Ed
 
 
 def _edits_of(
-    tx: Session, origin: Origin, forgotten: Forgotten, request_ids: Sequence[str]
+    tx: Session,
+    origin: Origin,
+    forgotten: Forgotten,
+    request_ids: Sequence[str],
+    only: Collection[str] | None,
 ) -> Edits:
     version = origin.version
     dataset_id, number = version.dataset_id, version.dataset_revision
     revision = tx.scalars(
         select(Revision).where(Revision.dataset_id == dataset_id, Revision.number == number)
     ).one()
-    corrections = records(tx, dataset_id, number, "correction")
-    deletions = records(tx, dataset_id, number, DELETION)
+    corrections = records(tx, dataset_id, number, "correction", only)
+    deletions = records(tx, dataset_id, number, DELETION, only)
     removed = union(map(rows_of, deletions))
     served = list(
         tx.scalars(
@@ -188,6 +249,7 @@ def _edits_of(
         edited=in_force(corrections),
         pending=np.setdiff1d(pending, forget),
         is_separate=not len(np.intersect1d(touched, forget)),
+        requests=tuple(record.request_id for record in (*deletions, *corrections)),
     )
 
 

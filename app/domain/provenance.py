@@ -42,28 +42,41 @@ def inputs_of(
     Returns:
         SHA-256 in hexadecimal by name, as a certificate names them.
     """
-    revision = tx.scalars(
-        select(Revision).where(
-            Revision.dataset_id == version.dataset_id, Revision.number == version.dataset_revision
-        )
-    ).one()
     return {
         "code": code_digest(),
-        "configuration": digest_of_document({
-            "policy": job.policy or {},
-            "method": method,
-            "parameters": parameters,
-            **{name: getattr(version, name) for name in CONFIGURED},
-        }),
-        "dataset_manifest": digest_of_document({
-            "dataset_id": revision.dataset_id,
-            "revision": revision.number,
-            "digest": revision.digest,
-            "rows": revision.rows,
-            "splits": revision.splits,
-            "columns": revision.columns,
-        }),
+        "configuration": configuration_of(version, job.policy, method, parameters),
+        "dataset_manifest": manifest_of(tx, version.dataset_id, version.dataset_revision),
     }
+
+
+def configuration_of(
+    version: Version,
+    policy: Mapping[str, Any] | None,
+    method: str | None,
+    parameters: Mapping[str, Any],
+) -> str:
+    """Return the digest of everything that was decided about a run, in hexadecimal."""
+    return digest_of_document({
+        "policy": policy or {},
+        "method": method,
+        "parameters": parameters,
+        **{name: getattr(version, name) for name in CONFIGURED},
+    })
+
+
+def manifest_of(tx: Session, dataset_id: str, number: int) -> str:
+    """Return the digest of what a revision is, in hexadecimal; erasures do not change it."""
+    revision = tx.scalars(
+        select(Revision).where(Revision.dataset_id == dataset_id, Revision.number == number)
+    ).one()
+    return digest_of_document({
+        "dataset_id": revision.dataset_id,
+        "revision": revision.number,
+        "digest": revision.digest,
+        "rows": revision.rows,
+        "splits": revision.splits,
+        "columns": revision.columns,
+    })
 
 
 def seeds_of(version: Version, method: str, parameters: Mapping[str, Any]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 A box is bound to its request, dataset and revision: moved to another place it does not open.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,11 @@ def corrections_of(record: RequestRows) -> Overlay:
 
 
 def records(
-    tx: Session, dataset_id: str, revision: int, kind: str | None = None
+    tx: Session,
+    dataset_id: str,
+    revision: int,
+    kind: str | None = None,
+    only: Collection[str] | None = None,
 ) -> list[RequestRows]:
     """Return what accepted and unfinished requests name in a revision, in their order.
 
@@ -94,6 +98,7 @@ def records(
         dataset_id: The dataset.
         revision: Number of the revision.
         kind: Only ``deletion`` or ``correction``.
+        only: Ids of the requests asked about instead, whatever has become of them.
 
     Returns:
         Records whose rows are not destroyed yet, oldest request first.
@@ -105,7 +110,7 @@ def records(
             RequestRows.dataset_id == dataset_id,
             RequestRows.revision == revision,
             RequestRows.rows.is_not(None),
-            Request.state.not_in(NOT_ACCEPTED),
+            Request.state.not_in(NOT_ACCEPTED) if only is None else Request.id.in_(only),
         )
         .order_by(Request.received_at, Request.id)
     )

@@ -1,7 +1,7 @@
 """All tables in one metadata, for migrations and for tests that make a schema."""
 
-from app.domain import access, audit, catalog, jobs, log, reports, requests, suppression
+from app.domain import access, audit, catalog, jobs, log, reports, requests, runs, suppression
 from app.infra.db import Base
 
-MODULES = (access, audit, catalog, jobs, log, reports, requests, suppression)
+MODULES = (access, audit, catalog, jobs, log, reports, requests, runs, suppression)
 metadata = Base.metadata

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import methods, provenance
+from app.domain import methods, provenance, runs
 from app.domain.actions.ending import end_badly
 from app.domain.actions.queueing import advance, enqueue, ring, ring_waiting, succeed
 from app.domain.actions.reporting import store_report
@@ -118,6 +118,7 @@ def publish(tx: Session, job_id: str, fence: int, outcome: Outcome) -> Version:
         report_sha256=sha256(report.canonical or b"").hexdigest(),
         inputs=provenance.inputs_of(tx, job, old, *chosen),
         seeds=provenance.seeds_of(old, *chosen),
+        **runs.facts_of(tx, job.id),
     )
     _settle_all(tx, [*served, *covered])
     # Rung for last: destroying what was asked to be destroyed does not wait for it.

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.domain import audit
 from app.domain.actions.leftovers import Prefix, of_lost_attempts, prefixes_of
 from app.domain.actions.queueing import succeed
+from app.domain.actions.recording import forget_dataset, forget_inputs
 from app.domain.actions.running import require_fence
 from app.domain.audit import WORKER
 from app.domain.base import move
@@ -95,12 +96,15 @@ def complete(tx: Session, job_id: str, fence: int) -> Job:
             version.withdrawn_at = clock.database_now(tx)
             _forget_objects(version)
             move(tx, version, "withdrawn", WORKER, request_id=request.id, job_id=job.id)
+        forget_inputs(tx, request)
         _record_rows(tx, request, job)
         _finish(tx, request, job)
     elif job.version_id is not None:
         _forget_objects(tx.get_one(Version, job.version_id))
     else:
-        tx.get_one(Revision, job.revision_id).upload_key = None
+        revision = tx.get_one(Revision, job.revision_id)
+        revision.upload_key = None
+        forget_dataset(tx, revision.tenant_id, revision.dataset_id)
     succeed(tx, job, WORKER)
     return job
 
