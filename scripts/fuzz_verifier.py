@@ -1,9 +1,9 @@
 """Fuzz the offline verifier: ``python scripts/fuzz_verifier.py [-max_total_time=600] [corpus]``.
 
 Needs ``pip install 'lethe-unlearning[fuzz]'`` (Atheris, which brings libFuzzer). Whatever bytes the
-verifier is handed, it answers or raises ``Refused``; any other exception ends the run with the input.
-The first byte of an input chooses where the rest goes: to one of the readers, in the place of one
-file of good evidence, or into a certificate that is then rightly signed and logged.
+verifier is handed, it answers or raises ``Refused``; any other exception ends the run with the
+input. The first byte of an input chooses where the rest goes: to one of the readers, in the place
+of one file of good evidence, or into a certificate that is then rightly signed and logged.
 """
 
 import sys
