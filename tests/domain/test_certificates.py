@@ -16,7 +16,8 @@ from app.domain.queries import evidence, log
 from app.domain.requests import Request
 from app.infra.db import reading, writing
 from app.ledger.certificates import Certificate
-from app.ledger.commitments import CommittedList, verify_membership
+from app.ledger.commitments import CommittedList
+from app.ledger.disclosures import verify_membership
 from app.ledger.envelopes import Envelope
 from app.ledger.verify import Expectations, Refused, pack, unpack, verify_evidence
 from tests import builders as make
