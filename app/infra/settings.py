@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     announce_url: SecretStr | None = Field(
         default=None, description="Where every new checkpoint is posted to."
     )
+    keys_folder: Path | None = Field(
+        default=None, description="Where the tenants' wrapped keys are; below home if unset."
+    )
+    detail_days: float = Field(
+        default=90.0, ge=0, description="How long what a request named can be shown after its end."
+    )
     production: bool = Field(
         default=False, description="Refuse SQLite, made-up secrets and the filesystem broker."
     )
@@ -141,6 +147,11 @@ class Settings(BaseSettings):
     def kept_checkpoint(self) -> Path:
         """The last checkpoint of the log, outside the database."""
         return self.checkpoint_file or self.home / "log.checkpoint"
+
+    @property
+    def tenant_keys_folder(self) -> Path:
+        """Wrapped keys of the tenants, outside the database so that they can be destroyed."""
+        return self.keys_folder or self.home / "keys"
 
     @property
     def rows_folder(self) -> Path:
