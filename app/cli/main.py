@@ -193,6 +193,22 @@ def witness_trust(
         sys.exit(str(error))
 
 
+tenant_keys = typer.Typer(
+    help="The keys of tenants, which wrap those of requests.", no_args_is_help=True
+)
+app.add_typer(tenant_keys, name="keys")
+
+
+@tenant_keys.command("rotate")
+def rotate_keys(
+    tenant: Annotated[str | None, typer.Option(help="Only this one; by default all.")] = None,
+) -> None:
+    """Let new keys take over; the old ones are destroyed once nothing needs them."""
+    from app.cli.keys import rotate as renew_keys
+
+    sys.exit(renew_keys(tenant))
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -72,6 +72,26 @@ class Evidence(Transfers):
                     raise
             time.sleep(PAUSE_SECONDS)
 
+    def prove_membership(
+        self, request_id: str, *, sample_id: str | None = None, subject_id: str | None = None
+    ) -> Document:
+        """Return what shows one sample or subject to have been named by a request."""
+        named = {"sample_id": sample_id, "subject_id": subject_id}
+        body = {name: id for name, id in named.items() if id is not None}
+        return self.post(f"/v1/requests/{request_id}/membership", body)
+
+    def disclose(self, request_id: str) -> Document:
+        """Return what a request asked for, with what proves it to be what was logged."""
+        return self.post(f"/v1/requests/{request_id}/disclosure")
+
+    def shred(self, request_id: str) -> Document:
+        """Destroy what is kept of what a request that has ended asked for."""
+        return self.post(f"/v1/requests/{request_id}/shredding")
+
+    def revoke_certificate(self, request_id: str, reason: str) -> Document:
+        """Take back what was certified about a request."""
+        return self.post(f"/v1/requests/{request_id}/revocation", {"reason": reason})
+
     def download_evidence(self, request_id: str, file: Path) -> str:
         """Download the evidence about a request; return its digest."""
         return self.fetch_file(f"/v1/requests/{request_id}/evidence.zip", file)

@@ -14,7 +14,7 @@ from sqlalchemy import UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session
 
 from app.domain.audit import SYSTEM, Actor
-from app.domain.base import Entity, Moves, begin, moves
+from app.domain.base import Entity, Moves, begin, move, moves
 from app.domain.log import RequestCommitment
 from app.infra import keys, tenant_keys
 from app.infra.ids import new_id
@@ -25,13 +25,13 @@ class TenantKey(Entity):
     """One epoch of a tenant's key.
 
     States: ``current`` (wraps new data keys), ``retired`` (its data keys are wrapped anew, one
-    after the other), ``destroyed``.
+    after the other), ``destroyed``, and ``lost`` where an old database was restored without it.
     """
 
     __tablename__ = "tenant_keys"
     __table_args__ = (UniqueConstraint("tenant_id", "epoch"),)
     KIND: ClassVar[str] = "tenant_key"
-    MOVES: ClassVar[Moves] = moves(current="retired", retired="destroyed")
+    MOVES: ClassVar[Moves] = moves(current="retired", retired="destroyed lost")
 
     epoch: Mapped[int]
 
@@ -52,7 +52,7 @@ class DataKey:
 
 
 def current(tx: Session, tenant_id: str, actor: Actor = SYSTEM) -> TenantKey:
-    """Return the current epoch, beginning the first one if there is none.
+    """Return the current epoch; the first one begins here, and one whose key is gone ends.
 
     Args:
         tx: The transaction, past the tenant's gate.
@@ -62,7 +62,17 @@ def current(tx: Session, tenant_id: str, actor: Actor = SYSTEM) -> TenantKey:
     found = tx.scalar(
         select(TenantKey).where(TenantKey.tenant_id == tenant_id, TenantKey.state == "current")
     )
-    return begin_epoch(tx, tenant_id, 1, actor) if found is None else found
+    if found is None:
+        return begin_epoch(tx, tenant_id, 1, actor)
+    if not tenant_keys.is_there(tenant_id, found.epoch):
+        return next_epoch(tx, found, actor)
+    return found
+
+
+def next_epoch(tx: Session, key: TenantKey, actor: Actor) -> TenantKey:
+    """Retire the current epoch and begin the next."""
+    move(tx, key, "retired", actor, epoch=key.epoch)
+    return begin_epoch(tx, key.tenant_id, key.epoch + 1, actor)
 
 
 def begin_epoch(tx: Session, tenant_id: str, epoch: int, actor: Actor) -> TenantKey:

@@ -55,6 +55,11 @@ def read(tenant_id: str, epoch: int) -> bytes:
     return keys.open_box(_master(), box, _context(tenant_id, epoch))
 
 
+def is_there(tenant_id: str, epoch: int) -> bool:
+    """Tell whether there is a key of an epoch."""
+    return _path(tenant_id, epoch).exists()
+
+
 def destroy(tenant_id: str, epoch: int) -> None:
     """Overwrite and remove the key of an epoch; nothing happens if it is gone."""
     path = _path(tenant_id, epoch)

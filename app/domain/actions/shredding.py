@@ -7,7 +7,7 @@ that are still needed are wrapped anew, and the key of the old epoch is destroye
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.domain import audit, commitments, gate, tenant_keys
@@ -103,9 +103,9 @@ def due(tx: Session) -> list[tuple[str, str]]:
     return [(tenant_id, request_id) for tenant_id, request_id in tx.execute(query)]
 
 
-def tenants_to_renew(tx: Session) -> list[str]:
-    """Return tenants whose key may still open what was destroyed."""
-    spent = (
+def spent(tx: Session) -> list[str]:
+    """Return tenants whose current key could still open what was destroyed."""
+    wrapped = (
         select(RequestCommitment.request_id)
         .where(
             RequestCommitment.tenant_id == TenantKey.tenant_id,
@@ -114,9 +114,14 @@ def tenants_to_renew(tx: Session) -> list[str]:
         )
         .exists()
     )
-    is_open = (TenantKey.state == "retired") | ((TenantKey.state == "current") & spent)
-    query = select(TenantKey.tenant_id).where(is_open).distinct().order_by(TenantKey.tenant_id)
-    return list(tx.scalars(query))
+    query = select(TenantKey.tenant_id).where(TenantKey.state == "current", wrapped)
+    return list(tx.scalars(query.order_by(TenantKey.tenant_id)))
+
+
+def unfinished(tx: Session) -> list[str]:
+    """Return tenants who have retired keys."""
+    query = select(TenantKey.tenant_id).where(TenantKey.state == "retired").distinct()
+    return list(tx.scalars(query.order_by(TenantKey.tenant_id)))
 
 
 def rotate(tx: Session, actor: Actor, tenant_id: str) -> TenantKey:
@@ -127,31 +132,19 @@ def rotate(tx: Session, actor: Actor, tenant_id: str) -> TenantKey:
         ``destroy_retired`` was called.
     """
     gate.enter(tx, tenant_id)
-    old = tenant_keys.current(tx, tenant_id)
-    move(tx, old, "retired", actor, epoch=old.epoch)
-    return tenant_keys.begin_epoch(tx, tenant_id, old.epoch + 1, actor)
+    return tenant_keys.next_epoch(tx, tenant_keys.current(tx, tenant_id), actor)
 
 
 def wrap_anew(tx: Session, tenant_id: str, most: int = MOST_WRAPPED) -> int:
-    """Wrap data keys of earlier epochs under the current one.
+    """Wrap data keys of retired epochs under the current one.
 
     Returns:
         How many there were; fewer than ``most`` when none is left.
-
-    Raises:
-        KeyDestroyed: The key of an earlier epoch is gone.
     """
     gate.enter(tx, tenant_id)
     epoch = tenant_keys.current(tx, tenant_id).epoch
-    query = (
-        select(RequestCommitment)
-        .where(
-            RequestCommitment.tenant_id == tenant_id,
-            RequestCommitment.wrapped_key.is_not(None),
-            RequestCommitment.key_epoch < epoch,
-        )
-        .limit(most)
-    )
+    retired = [key.epoch for key in _retired(tx, tenant_id) if files.is_there(tenant_id, key.epoch)]
+    query = _wrapped(tenant_id).where(RequestCommitment.key_epoch.in_(retired)).limit(most)
     records = list(tx.scalars(query))
     for record in records:
         key = data_key_of(record)
@@ -163,26 +156,38 @@ def wrap_anew(tx: Session, tenant_id: str, most: int = MOST_WRAPPED) -> int:
 
 
 def destroy_retired(tx: Session, tenant_id: str, actor: Actor = SWEEPER) -> int:
-    """Destroy the keys of epochs under which nothing is wrapped any more.
+    """Destroy the keys of retired epochs under which nothing is wrapped any more.
+
+    A key that is needed and not there is lost: an old database was restored without it. What it
+    wrapped stays as it is, for the case that the file turns up again.
 
     Returns:
-        How many there were.
+        How many were destroyed.
     """
     gate.enter(tx, tenant_id)
-    needed = select(RequestCommitment.request_id).where(
-        RequestCommitment.tenant_id == tenant_id,
-        RequestCommitment.wrapped_key.is_not(None),
-        RequestCommitment.key_epoch == TenantKey.epoch,
+    count = 0
+    for key in _retired(tx, tenant_id):
+        needed = _wrapped(tenant_id).where(RequestCommitment.key_epoch == key.epoch).limit(1)
+        if tx.scalar(needed) is None:
+            # Before the commit: if that fails the next call does it again; nothing needs the key.
+            files.destroy(tenant_id, key.epoch)
+            move(tx, key, "destroyed", actor, epoch=key.epoch)
+            count += 1
+        elif not files.is_there(tenant_id, key.epoch):
+            move(tx, key, "lost", actor, epoch=key.epoch)
+    return count
+
+
+def _retired(tx: Session, tenant_id: str) -> list[TenantKey]:
+    query = select(TenantKey).where(TenantKey.tenant_id == tenant_id, TenantKey.state == "retired")
+    return list(tx.scalars(query.order_by(TenantKey.epoch)))
+
+
+def _wrapped(tenant_id: str) -> Select[RequestCommitment]:
+    """Select the records of a tenant that still have a data key."""
+    return select(RequestCommitment).where(
+        RequestCommitment.tenant_id == tenant_id, RequestCommitment.wrapped_key.is_not(None)
     )
-    query = select(TenantKey).where(
-        TenantKey.tenant_id == tenant_id, TenantKey.state == "retired", ~needed.exists()
-    )
-    keys = list(tx.scalars(query))
-    for key in keys:
-        # Before the commit: if that fails the next call does it again, and nothing needs the key.
-        files.destroy(tenant_id, key.epoch)
-        move(tx, key, "destroyed", actor, epoch=key.epoch)
-    return len(keys)
 
 
 def _note(tx: Session, actor: Actor, request: Request, type: str) -> None:
