@@ -19,6 +19,8 @@ class Shredder:
     """Shreds what is due, and moves tenants' keys on to the next epoch after every shredding."""
 
     _due_at: float = 0.0
+    _is_in_log: bool = False
+    """Whether SQLite's write-ahead log may hold what was shredded."""
 
     def tick(self) -> None:
         """Do whatever is to be done; a process killed at any point is followed by another."""
@@ -34,8 +36,9 @@ class Shredder:
             unfinished = shredding.unfinished(tx)
         for tenant_id in unfinished:
             log.info("keys.destroyed", count=finish(tenant_id))
-        if unfinished:
-            db.truncate_log()
+        self._is_in_log |= bool(unfinished)
+        if self._is_in_log:
+            self._is_in_log = not db.truncate_log()
 
     def _shred_due(self) -> None:
         with db.reading() as tx:
