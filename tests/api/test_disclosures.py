@@ -10,11 +10,16 @@ import pytest
 
 from app.client import ApiProblem, Lethe
 from app.domain.log import RequestCommitment
-from app.ledger.disclosures import DisclosedDetail, DisclosedMember
-from app.ledger.evidence import read_evidence
-from app.ledger.notes import VerifierKey
-from app.ledger.trust import Expectations, TrustedKey
-from app.ledger.verify import Outcome, examine, verify_evidence
+from app.ledger.disclosures import DisclosedDetail, DisclosedMember, verify_disclosed
+from app.ledger.errors import NotCommitted
+from app.ledger.verify import (
+    Expectations,
+    Outcome,
+    Refused,
+    read_evidence,
+    read_keys,
+    verify_evidence,
+)
 from tests.api.conftest import Service
 from tests.api.registered import live_version
 from tests.certified import certify
@@ -32,14 +37,13 @@ def ended(client: Lethe) -> str:
 
 
 def trusted(client: Lethe) -> Expectations:
-    keys = [VerifierKey.parse(key["vkey"]) for key in client.log_keys()]
-    return Expectations(keys=tuple(TrustedKey(key) for key in keys))
+    return Expectations(keys=read_keys(json.dumps({"items": client.log_keys()}).encode()))
 
 
-def evidence(client: Lethe, request_id: str, folder: Path) -> Path:
+def evidence(client: Lethe, request_id: str, folder: Path) -> dict[str, bytes]:
     path = folder / "evidence.zip"
     client.download_evidence(request_id, path)
-    return path
+    return read_evidence(path)
 
 
 def refusal(look: Callable[[], object]) -> tuple[int, str]:
@@ -54,21 +58,19 @@ def test_one_member_is_shown_offline_and_no_other(
     document = client.prove_membership(ended, sample_id="nobody")
     assert "else" not in json.dumps(document)
     shown = DisclosedMember.parse(json.dumps(document).encode())
-    path = evidence(client, ended, tmp_path)
-    expected = trusted(client)
-    finding = examine(path, replace(expected, members=(shown,)))
-    assert finding.outcome is Outcome.OK, finding.sentence
-    wrong = replace(shown, member="sample:nobody else")
-    finding = examine(path, replace(expected, members=(wrong,)))
-    assert (finding.outcome, finding.sentence.split(":")[0]) == (Outcome.INVALID, "NotCommitted")
+    files = evidence(client, ended, tmp_path)
+    verify_disclosed(files, trusted(client), members=[shown])
+    with pytest.raises(NotCommitted):
+        verify_disclosed(
+            files, trusted(client), members=[replace(shown, member="sample:nobody else")]
+        )
 
 
 def test_the_detail_is_shown_offline(client: Lethe, ended: str, tmp_path: Path) -> None:
     document = client.disclose(ended)
     assert json.loads(document["detail"])["sample_ids"] == ["nobody", "nobody else"]
     shown = DisclosedDetail.parse(json.dumps(document).encode())
-    files = read_evidence(evidence(client, ended, tmp_path))
-    verify_evidence(files, replace(trusted(client), details=(shown,)))
+    verify_disclosed(evidence(client, ended, tmp_path), trusted(client), details=[shown])
 
 
 def test_what_was_not_named_is_not_shown(client: Lethe, ended: str, http: httpx.Client) -> None:
@@ -96,8 +98,7 @@ def test_shredding_ends_it_and_the_evidence_still_holds(
     ):
         assert refusal(look) == (410, "shredded")
     assert refusal(lambda: client.shred(ended)) == (409, "already-shredded")
-    finding = examine(evidence(client, ended, tmp_path), trusted(client))
-    assert finding.outcome is Outcome.OK, finding.sentence
+    verify_evidence(evidence(client, ended, tmp_path), trusted(client))
     record = service.write(lambda tx: tx.get_one(RequestCommitment, ended))
     assert (record.wrapped_key, record.key_epoch) == (None, 1)
     types = [entry["type"] for entry in client.events(ended)]
@@ -114,8 +115,9 @@ def test_a_revoked_certificate_is_followed_by_one_that_says_so(
     certify()
     assert http.get(later).json()["payloadType"] == "application/vnd.in-toto+json"
     assert http.get(later).content != http.get(later.partition("?")[0]).content
-    finding = examine(evidence(client, ended, tmp_path), trusted(client))
-    assert (finding.outcome, finding.sentence.split(":")[0]) == (Outcome.STALE, "Revoked")
+    with pytest.raises(Refused) as refused:
+        verify_evidence(evidence(client, ended, tmp_path), trusted(client))
+    assert (refused.value.outcome, refused.value.name) == (Outcome.STALE, "Revoked")
     assert refusal(lambda: client.revoke_certificate(ended, "issued-in-error")) == (
         409,
         "certificate-revoked",
