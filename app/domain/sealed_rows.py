@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.requests import Request, RequestRows
-from app.domain.tenant_keys import data_key_of
+from app.domain.tenant_keys import data_key_of, is_lost
 from app.infra import keys
 from app.infra.rows import Overlay
 
@@ -103,7 +103,8 @@ def records(
         only: Ids of the requests asked about instead, whatever has become of them.
 
     Returns:
-        Records whose rows are not destroyed yet, oldest request first.
+        Records whose rows are not destroyed yet, oldest request first. Those that nobody can open,
+        after an old database was restored without its keys, do not stand in the way of others.
     """
     query = (
         select(RequestRows)
@@ -118,7 +119,11 @@ def records(
     )
     if kind is not None:
         query = query.where(Request.kind == kind)
-    return list(tx.scalars(query))
+    return [
+        record
+        for record in tx.scalars(query)
+        if record.commitment is None or not is_lost(record.commitment)
+    ]
 
 
 def union(parts: Iterable[Rows]) -> Rows:

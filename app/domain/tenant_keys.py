@@ -105,6 +105,14 @@ def wrap(tenant_id: str, epoch: int, key: bytes, context: str) -> bytes:
     return keys.seal_box(tenant_keys.read(tenant_id, epoch), key, context)
 
 
+def is_lost(record: RequestCommitment) -> bool:
+    """Tell whether a request's data key is there, but not the tenant's key that wraps it."""
+    epoch = record.key_epoch
+    if record.wrapped_key is None or epoch is None:
+        return False
+    return not tenant_keys.is_there(record.tenant_id, epoch)
+
+
 def data_key_of(record: RequestCommitment) -> bytes | None:
     """Return a request's data key; None once it is destroyed, or where there never was one.
 

@@ -11,9 +11,12 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from app.domain import commitments
-from app.domain.actions import shredding
+from app.domain.actions import running, shredding
 from app.domain.audit import AuditEntry
+from app.domain.edits import view
 from app.domain.errors import Conflict, Gone, NotFound, StaleVersion
+from app.domain.failures import failure
+from app.domain.jobs import Job
 from app.domain.log import RequestCommitment
 from app.domain.orders import UNSET, Correction
 from app.domain.requests import Request, RequestRows
@@ -29,6 +32,8 @@ from app.ledger.errors import NotCommitted
 from app.ledger.verify import verify_evidence
 from tests import builders as make
 from tests.certified import certify, expected, files_of
+
+BETTER = Correction("s4", label=2)
 
 
 def member(tenant: str, request: str, name: str) -> DisclosedMember:
@@ -273,6 +278,36 @@ def test_a_database_restored_without_its_keys_takes_new_requests(
     detail(tenant, request)
     make.work_off()
     assert make.state(Request, request) == "fulfilled"
+
+
+def test_requests_that_nobody_can_open_stand_in_nobodys_way(
+    tenant: str, dataset: str, version: str, model: str
+) -> None:
+    lost = [make.delete(tenant, dataset, "s2"), make.correct(tenant, dataset, BETTER)]
+    tenant_keys.destroy(tenant, 1)
+    [job] = make.jobs_of(lost[0])
+    fence = make.claim(job)
+    with pytest.raises(KeyDestroyed), reading() as tx:
+        view(tx, tx.get_one(Job, job))
+    with writing() as tx:
+        running.release(tx, job, fence, failure("unexpected"))
+
+    corrected = make.correct(tenant, dataset, Correction("s4", label=1))
+    deleted = make.delete(tenant, dataset, "s3")
+    detail(tenant, corrected)
+    detail(tenant, deleted)
+    make.register(tenant, model, dataset)
+
+
+def test_a_request_that_nobody_can_open_can_be_cancelled_and_filed_again(
+    tenant: str, dataset: str, version: str
+) -> None:
+    lost = make.delete(tenant, dataset, "s2")
+    tenant_keys.destroy(tenant, 1)
+    assert make.cancel(tenant, lost) == "cancelled"
+    again = make.delete(tenant, dataset, "s2")
+    make.work_off()
+    assert make.state(Request, again) == "fulfilled"
 
 
 def test_tenants_have_keys_of_their_own(deleted: str, tenant: str) -> None:
