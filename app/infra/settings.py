@@ -19,6 +19,7 @@ SECRETS = (
     "bootstrap_key",
     "secret_key",
     "signing_keys",
+    "model_keys",
     "database_url",
     "broker_url",
     "store_url",
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
     )
     signing_keys: SecretStr | None = Field(
         default=None, description="Keys of the log; see app/infra/signing. Made on first use."
+    )
+    model_keys: SecretStr | None = Field(
+        default=None, description="Keys that sign models, on P-256 or P-384. Made on first use."
     )
     log_origin: str | None = Field(
         default=None, description="Name of the log where its keys do not say it."

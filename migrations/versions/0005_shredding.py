@@ -4,15 +4,17 @@ Commitments made before had their key under one that follows from the master key
 kept what they are to: their keys are destroyed. A request may have several certificates due.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-KEPT = {
+KEPT: dict[str, sa.types.TypeEngine[Any]] = {
     "detail_commitment": sa.LargeBinary(length=32),
     "key_epoch": sa.Integer(),
     "wrapped_key": sa.LargeBinary(),
