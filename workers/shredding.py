@@ -16,7 +16,7 @@ DUE_SECONDS = 3600.0
 
 @dataclass
 class Shredder:
-    """Shreds what is due, and moves tenants' keys on to the next epoch after every shredding."""
+    """Shreds what is due, and destroys keys of tenants that are retired with every shredding."""
 
     _due_at: float = 0.0
     _is_in_log: bool = False
@@ -27,11 +27,6 @@ class Shredder:
         if time.monotonic() >= self._due_at:
             self._due_at = time.monotonic() + DUE_SECONDS
             self._shred_due()
-        with db.reading() as tx:
-            spent = shredding.spent(tx)
-        for tenant_id in spent:
-            with db.writing() as tx:
-                shredding.rotate(tx, SWEEPER, tenant_id)
         with db.reading() as tx:
             unfinished = shredding.unfinished(tx)
         for tenant_id in unfinished:

@@ -51,9 +51,7 @@ def shred(tenant: str, request: str) -> None:
         shredding.shred(tx, make.ACTOR, tenant, request)
 
 
-def renew(tenant: str) -> None:
-    with writing() as tx:
-        shredding.rotate(tx, make.ACTOR, tenant)
+def finish(tenant: str) -> None:
     with writing() as tx:
         shredding.wrap_anew(tx, tenant)
     with writing() as tx:
@@ -194,10 +192,10 @@ def test_a_new_epoch_carries_on_what_is_needed_and_leaves_the_rest_unreadable(
     assert epoch == 1
     shred(tenant, deleted)
     with reading() as tx:
-        assert (shredding.spent(tx), shredding.unfinished(tx)) == ([tenant], [])
-    renew(tenant)
+        assert shredding.unfinished(tx) == [tenant]
+    finish(tenant)
     with reading() as tx:
-        assert (shredding.spent(tx), shredding.unfinished(tx)) == ([], [])
+        assert shredding.unfinished(tx) == []
     assert epochs(tenant) == {1: "destroyed", 2: "current"}
     assert key_files() == {"2.key"}
 
@@ -224,6 +222,18 @@ def test_a_new_epoch_carries_on_what_is_needed_and_leaves_the_rest_unreadable(
         assert rows_of(tx.get_one(RequestRows, (is_open, dataset, 1))).tolist() == [2, 3]
     make.work_off()
     assert make.state(Request, is_open) == "fulfilled"
+
+
+def test_many_requests_that_are_shredded_at_once_retire_one_key(tenant: str, dataset: str) -> None:
+    requests = [make.delete(tenant, dataset, f"nobody-{number}") for number in range(4)]
+    for request in requests:
+        shred(tenant, request)
+    assert epochs(tenant) == {1: "retired", 2: "current"}
+    shred(tenant, make.delete(tenant, dataset, "nobody"))
+    assert epochs(tenant) == {1: "retired", 2: "retired", 3: "current"}
+    finish(tenant)
+    assert epochs(tenant) == {1: "destroyed", 2: "destroyed", 3: "current"}
+    assert key_files() == {"3.key"}
 
 
 def test_keys_are_wrapped_anew_in_small_steps(tenant: str, dataset: str) -> None:
@@ -313,7 +323,9 @@ def test_a_request_that_nobody_can_open_can_be_cancelled_and_filed_again(
 def test_tenants_have_keys_of_their_own(deleted: str, tenant: str) -> None:
     other = make.make_tenant()
     request = make.delete(other, make.make_dataset(other), "s0")
-    renew(tenant)
+    with writing() as tx:
+        shredding.rotate(tx, make.ACTOR, tenant)
+    finish(tenant)
     assert (epochs(tenant)[2], epochs(other)) == ("current", {1: "current"})
     detail(other, request)
     keys = {tenant_keys.read(tenant, 2), tenant_keys.read(other, 1)}

@@ -68,6 +68,8 @@ def shred(
 ) -> Request:
     """Destroy the data key of a request that has ended, and all that is under it.
 
+    The tenant's key that wrapped it is retired: it could open copies of what is destroyed.
+
     Raises:
         NotFound: There is no such request.
         StaleVersion: It is not the one the caller has read.
@@ -82,6 +84,9 @@ def shred(
         raise Conflict("It was destroyed before", code="already-shredded")
     commitments.forget(record)
     record.shredded_at = clock.database_now(tx)
+    key = tenant_keys.current(tx, tenant_id)
+    if record.key_epoch == key.epoch:
+        tenant_keys.next_epoch(tx, key, actor)
     _note(tx, actor, request, "detail.shredded")
     return request
 
@@ -101,21 +106,6 @@ def due(tx: Session) -> list[tuple[str, str]]:
         .limit(MOST_AT_ONCE)
     )
     return [(tenant_id, request_id) for tenant_id, request_id in tx.execute(query)]
-
-
-def spent(tx: Session) -> list[str]:
-    """Return tenants whose current key could still open what was destroyed."""
-    wrapped = (
-        select(RequestCommitment.request_id)
-        .where(
-            RequestCommitment.tenant_id == TenantKey.tenant_id,
-            RequestCommitment.key_epoch == TenantKey.epoch,
-            RequestCommitment.shredded_at.is_not(None),
-        )
-        .exists()
-    )
-    query = select(TenantKey.tenant_id).where(TenantKey.state == "current", wrapped)
-    return list(tx.scalars(query.order_by(TenantKey.tenant_id)))
 
 
 def unfinished(tx: Session) -> list[str]:
