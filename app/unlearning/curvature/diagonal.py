@@ -14,7 +14,7 @@ from app.unlearning.curvature.squared_gradients import Fallback, SquaredGradient
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.rows import Batch, Rows
 
-PIECE = 2**20
+PIECE = 2**15
 """Scalars looked at together."""
 Estimator = Literal["ggn", "sketched_ggn", "monte_carlo_fisher", "empirical_fisher", "hutchinson"]
 Seeds = Callable[[Batch, Tensor], Iterable[Tensor]]
