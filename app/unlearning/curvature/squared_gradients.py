@@ -36,7 +36,7 @@ Fallback = Literal["rows", "signs"]
 MOST_COMPARED = 2**22
 """Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
 
-_SAMPLE = 2**14
+_SAMPLE = 2**12
 """About as many scalars of each parameter are compared in the check, at even distances."""
 
 
