@@ -73,6 +73,8 @@ def compare(case: Case, rows: int, turns: int, *, timed: bool) -> list[str]:
     model = case.build().eval()
     batch = case.batch(rows)
     print(f"\n{case.name}, batch of {rows}")
+    if case.shape is None:
+        print("  exact GGN: one column for each token of the vocabulary at each position; left out")
     train = Method("forward + backward", lambda: training_pass(model, batch))
     twin, precise = in_double(model, batch)
     references: dict[str, Diagonal] = {}

@@ -33,7 +33,8 @@ class Method:
 
     Attributes:
         name: For the table.
-        run: Computes it for the batch; sums over rows, one tensor per parameter.
+        run: Computes it for the batch; sums over rows, one tensor per parameter. Ours add to what
+            earlier calls found.
         target: What it computes: ``fisher`` or ``ggn``; empty for the training pass.
         exact: Whether it is ours and has to be exact.
         whole: What to measure memory of; ``run`` unless given.
@@ -66,27 +67,29 @@ def ours(model: nn.Module, batch: Batch) -> Iterator[Method]:
     One batch of a stream is timed: its sums are there, and the network is known. Memory is that of
     a whole call from the outside, with the sums, the check on two rows and all the rest.
     """
-    squares = SquaredGradients(model)
     sketch = Sketch(OBJECTIVE, draws=1, seed=0)
     targets = batch.targets
 
-    def run(seeds: Callable[[Tensor], Iterator[Tensor]]) -> Diagonal:
-        squares.clear()
-        squares.add(batch.inputs, seeds)
-        return list(squares.totals.values())
+    def streamed(seeds: Callable[[Tensor], Iterator[Tensor]]) -> Callable[[], Diagonal]:
+        squares = SquaredGradients(model)
+
+        def run() -> Diagonal:
+            squares.add(batch.inputs, seeds)
+            return list(squares.totals.values())
+
+        return run
 
     arguments = model, OBJECTIVE, [batch]
-    fisher = partial(run, lambda out: iter((OBJECTIVE.output_gradient(out, targets),)))
+    fisher = streamed(lambda out: iter((OBJECTIVE.output_gradient(out, targets),)))
     whole: Callable[[], object] = partial(empirical_fisher_diagonal, *arguments)
     yield Method("ours: empirical Fisher", fisher, "fisher", exact=True, whole=whole)
     whole = partial(sketched_ggn_diagonal, *arguments)
-    drawn = partial(run, partial(sketch, batch))
+    drawn = streamed(partial(sketch, batch))
     yield Method("ours: R(1), an estimate", drawn, "ggn", whole=whole)
     if isinstance(model, Gpt):
-        print("  exact GGN: one column for each token of the vocabulary at each position; left out")
-        return
+        return  # One column for each token of the vocabulary at each position.
     whole = partial(ggn_diagonal, *arguments)
-    columns = partial(run, OBJECTIVE.root_columns)
+    columns = streamed(OBJECTIVE.root_columns)
     yield Method("ours: GGN, exact", columns, "ggn", exact=True, whole=whole)
 
 

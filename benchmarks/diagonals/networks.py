@@ -133,8 +133,8 @@ class Case:
 
 
 CASES = (
-    Case("MLP 784-256-256-10", mlp, (784,), 64, 31, 1.10),
-    Case("GPT 6x256, vocabulary 5000, context 128, tied", Gpt, None, 8, 7, 1.10),
+    Case("MLP 784-256-256-10", mlp, (784,), 64, 101, 1.10),
+    Case("GPT 6x256, vocabulary 5000, context 128, tied", Gpt, None, 8, 5, 1.10),
     Case("LeNet", lenet, (1, 28, 28), 64, 21, 1.30),
-    Case("ResNet-8", resnet8, (3, 32, 32), 64, 7, 1.30),
+    Case("ResNet-8", resnet8, (3, 32, 32), 64, 5, 1.30),
 )
