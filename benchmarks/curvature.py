@@ -87,8 +87,8 @@ def compare(case: Case, rows: int, turns: int, *, timed: bool) -> list[str]:
             found = method.run()
             # The GGN of a language model has too many columns to be known.
             method.error = distance(found, references[method.target]) if is_known else math.nan
-        except Exception as error:
-            print(f"  {method.name}: does not support the network ({type(error).__name__})")
+        except Exception as refusal:
+            print(f"  {method.name}: does not support the network ({type(refusal).__name__})")
         else:
             methods.append(method)
     for method in methods:

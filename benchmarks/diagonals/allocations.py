@@ -30,7 +30,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
         before = torch.cuda.memory_allocated()
         call()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        return int(torch.cuda.max_memory_allocated()) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         call()
     results = record.profiler.kineto_results if record.profiler else None

@@ -5,11 +5,13 @@ Run where a device is present; deselected elsewhere.
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
@@ -82,6 +84,10 @@ def test_the_diagonals_are_those_of_the_cpu(name: str, estimate: str) -> None:
         assert_equal(values.cpu(), expected.values[parameter])
 
 
+def _damped(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda v: product(v) + 0.1 * v
+
+
 @pytest.mark.parametrize("name", ["relu mlp", "residual cnn", "grouped cnn", "separate heads"])
 def test_the_block_and_its_products_are_those_of_the_cpu(name: str) -> None:
     case = classifier(name, weighted=True)
@@ -97,10 +103,8 @@ def test_the_block_and_its_products_are_those_of_the_cpu(name: str) -> None:
         parts = here.model, here.objective, here.rows, chosen
         block = captured_block(*parts)
         right = torch.linspace(-1, 1, len(block), dtype=block.dtype, device=block.device)
-        product = ggn_vector_product(*parts)
-        iterated = conjugate_gradient(
-            lambda v, p=product: p(v) + 0.1 * v, right, tolerance=1e-12, max_steps=400
-        )
+        damped = _damped(ggn_vector_product(*parts))
+        iterated = conjugate_gradient(damped, right, tolerance=1e-12, max_steps=400)
         solved = solve_damped(block, right, [0.1])
         solutions = [s.cpu() for s in solved if s is not None]
         assert len(solutions) == 1
@@ -109,27 +113,15 @@ def test_the_block_and_its_products_are_those_of_the_cpu(name: str) -> None:
         assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def _problem_on_device(problem: Problem) -> Problem:
-    parts = {}
+def _on_device(problem: Problem) -> Problem:
+    parts: dict[str, Any] = {"model": copy.deepcopy(problem.model).cuda()}
     for part in ("forget", "replacement", "retained"):
-        rows = getattr(problem, part)
-        assert isinstance(rows, TensorRows)
-        parts[part] = moved(rows)
-    retained = parts["retained"]
-    return Problem(
-        model=copy.deepcopy(problem.model).cuda(),
-        objective=problem.objective,
-        kind=problem.kind,
-        retained_total=problem.retained_total,
-        recipe=problem.recipe,
-        build=problem.build,
-        full_retained=lambda: retained,
-        **parts,
-    )
+        parts[part] = moved(getattr(problem, part))
+    return replace(problem, **parts, holdout=None, full_retained=lambda: parts["retained"])
 
 
 def test_masked_minimisation_descends_on_the_device() -> None:
-    problem = _problem_on_device(network("label_correction"))
+    problem = _on_device(network("label_correction"))
     loss = EditedLoss(problem)
     start = {name: p.detach() for name, p in problem.model.named_parameters()}
     found = masked_lbfgs(loss.loss_and_gradient, start, Selection.everything(start), max_steps=5)
@@ -152,7 +144,7 @@ def test_methods_publish_what_they_publish_on_the_cpu(
 ) -> None:
     problem = network("label_correction")
     expected = make_method(method, parameters).unlearn(problem)  # type: ignore[arg-type]  # JSON
-    found = make_method(method, parameters).unlearn(_problem_on_device(problem))  # type: ignore[arg-type]  # JSON
+    found = make_method(method, parameters).unlearn(_on_device(problem))  # type: ignore[arg-type]  # JSON
     assert set(found.values) == set(expected.values)
     for name, values in found.values.items():
         # In single precision, over several steps.
