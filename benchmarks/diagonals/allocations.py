@@ -36,4 +36,4 @@ def peak_bytes(call: Callable[[], object]) -> int:
     results = record.profiler.kineto_results if record.profiler else None
     events = [event for event in results.events() if event.name() == "[memory]"] if results else []
     events.sort(key=lambda event: event.start_ns())
-    return max(accumulate((event.nbytes() for event in events), initial=0))
+    return int(max(accumulate((event.nbytes() for event in events), initial=0)))
