@@ -9,6 +9,7 @@ from app.ledger.certificates import Parent
 from app.ledger.encoding import decode, encode
 from app.ledger.entries import CERTIFICATE_ISSUED
 from app.ledger.envelopes import Envelope
+from app.ledger.merkle import MemoryTree
 from app.ledger.proofs import LogProof
 from app.ledger.statements import PAYLOAD_TYPE
 from app.ledger.tree_hash import hash_leaf
@@ -255,3 +256,21 @@ def test_a_file_that_nothing_refers_to_is_refused() -> None:
     files = {**FILES, "reports/job_2.json": REPORT}
 
     refused("MalformedEvidence", files, trusting())
+
+
+def test_a_leaf_that_no_log_may_hold_is_refused() -> None:
+    """Bundles of entries give a leaf's length in two bytes: from 64 KiB on it cannot be copied."""
+    for size, name in (((1 << 16) - 1, None), (1 << 16, "MalformedEntry")):
+        log = BuiltLog()
+        cited = facts(log)
+        envelope, index = issue(log, certificate(cited, 8))
+        leaf = log.leaves.pop()
+        padding = size - len(leaf) - len(b'"a":"",')
+        leaf = leaf.replace(b'"facts":{', b'"facts":{"a":"%s",' % (b"x" * padding))
+        assert len(leaf) == size
+        log = BuiltLog([*log.leaves, leaf], MemoryTree(map(hash_leaf, [*log.leaves, leaf])))
+        files = pack_files(log, [(envelope, index)], cited)
+        if name is None:
+            verify_evidence(files, trusting())
+        else:
+            refused(name, files, trusting())

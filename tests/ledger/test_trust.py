@@ -75,6 +75,21 @@ def test_a_witness_does_not_sign_certificates() -> None:
     refused("UnknownKey", files, Expectations(keys=keys))
 
 
+def test_a_witness_does_not_sign_certificates_in_its_own_name() -> None:
+    """Not even where its key was handed over as that of an issuer: it is of another type."""
+    log = BuiltLog()
+    cited = facts(log)
+    witness = WITNESSES[0]
+    signer = replace(ISSUER, name=witness.name, private=witness.private)
+    files = pack_files(log, [issue(log, certificate(cited, 8), signer)], cited)
+    envelope = files["certificate.dsse.json"]
+    own = [f"{witness.name}+{key.id.hex()}".encode() for key in (signer.key, witness.key)]
+    assert envelope.count(own[0]) == 1
+    files["certificate.dsse.json"] = envelope.replace(*own)
+
+    refused("UnknownKey", files, Expectations(keys=(key_of(LOG), key_of(witness))))
+
+
 @pytest.mark.parametrize(
     ("log_key", "issuer_key"),
     [
