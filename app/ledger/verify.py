@@ -598,8 +598,9 @@ def _judged(gate: Mapping[str, Any]) -> str:
     if "value" not in gate:
         return "failed"
     texts = (gate["limit"], gate["value"], *gate.get("interval", ()))
-    sign = 1 if gate["bound"] == "at_most" else -1
-    limit, value, *ends = (Decimal(text) * sign for text in texts)
+    is_upper = gate["bound"] == "at_most"
+    # Negated as it stands: a product would be rounded to 28 digits.
+    limit, value, *ends = (n if is_upper else n.copy_negate() for n in map(Decimal, texts))
     if ends and min(ends) <= limit < max(ends):
         return "inconclusive"
     return "passed" if value <= limit else "failed"

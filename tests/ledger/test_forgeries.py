@@ -214,6 +214,18 @@ def test_a_digest_that_no_entry_states_is_refused() -> None:
     refused("UnloggedFact", certified(targets=(replace(target, parent=parent),)), trusting())
 
 
+@pytest.mark.parametrize("text", ["0{}", "{}0", "0{}0"])
+def test_a_digest_within_a_longer_one_is_not_stated(text: str) -> None:
+    log = BuiltLog()
+    target = certificate([], 8).targets[0]
+    parent = Parent("mv_a", digest("never logged"), "withdrawn", at(5))
+    longer = entry(0, "version.seen", sha=text.format(digest("never logged")))
+    cited = [log.append(longer), *facts(log)]
+    made = certificate(cited, 8, targets=(replace(target, parent=parent),))
+
+    refused("UnloggedFact", evidence_of(made, log, cited), trusting())
+
+
 def test_an_entry_logged_after_the_certificate_is_no_source_of_it() -> None:
     log = BuiltLog()
     cited = facts(log)
@@ -249,6 +261,14 @@ def test_another_report_is_refused() -> None:
 def test_one_changed_byte_of_the_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(MODEL[:-1] + b"S")
+    refused("OtherFile", FILES, replace(trusting(), models=(path,)))
+
+
+def test_the_old_weights_are_no_result(tmp_path: Path) -> None:
+    """The certificate states their digest, too: as that of what is to be gone."""
+    path = tmp_path / "model"
+    path.write_bytes(b"old weights")
+    assert digest("old weights") == certificate([], 8).targets[0].parent.sha256
     refused("OtherFile", FILES, replace(trusting(), models=(path,)))
 
 

@@ -83,9 +83,9 @@ def test_a_witness_does_not_sign_certificates_in_its_own_name() -> None:
     signer = replace(ISSUER, name=witness.name, private=witness.private)
     files = pack_files(log, [issue(log, certificate(cited, 8), signer)], cited)
     envelope = files["certificate.dsse.json"]
-    own = [f"{witness.name}+{key.id.hex()}".encode() for key in (signer.key, witness.key)]
-    assert envelope.count(own[0]) == 1
-    files["certificate.dsse.json"] = envelope.replace(*own)
+    plain, own = (f"{witness.name}+{key.id.hex()}" for key in (signer.key, witness.key))
+    assert envelope.count(plain.encode()) == 1
+    files["certificate.dsse.json"] = envelope.replace(plain.encode(), own.encode())
 
     refused("UnknownKey", files, Expectations(keys=(key_of(LOG), key_of(witness))))
 
