@@ -105,6 +105,17 @@ def test_a_key_counts_only_in_its_time(log_key: dict, issuer_key: dict) -> None:
     refused("RetiredKey", FILES, Expectations(keys=keys))
 
 
+def test_the_key_of_the_checkpoint_outlives_the_newest_certificate() -> None:
+    files = with_followup(good_case(), "withdrawal_completed")
+    for minutes, is_refused in ((10, True), (14, False)):
+        retired = key_of(LOG, valid_until=START + timedelta(minutes=minutes))
+        expected = Expectations(keys=(retired, key_of(ISSUER)))
+        if is_refused:
+            refused("RetiredKey", files, expected)
+        else:
+            verify_evidence(files, expected)
+
+
 def test_keys_are_valid_up_to_their_end() -> None:
     window = {"valid_from": START, "valid_until": START + timedelta(minutes=7, seconds=1)}
     keys = (key_of(LOG, **window), key_of(ISSUER, **window))
