@@ -36,9 +36,9 @@ class Outcome(IntEnum):
 
 NAMES = {
     Outcome.INVALID: "BadSignature BadInclusion BadConsistency Fork OtherLog OtherCertificate"
-    " OtherRequest OtherFile UnloggedFact Contradiction",
+    " OtherRequest OtherFile UnloggedFact NotCommitted Contradiction",
     Outcome.MALFORMED: "MalformedKeys MalformedCheckpoint MalformedProof MalformedEnvelope"
-    " MalformedStatement MalformedEntry MalformedEvidence",
+    " MalformedStatement MalformedEntry MalformedEvidence MalformedDisclosure",
     Outcome.UNTRUSTED: "UnknownKey RetiredKey QuorumMissed",
     Outcome.STALE: "OlderThanPin TooOld Revoked",
 }

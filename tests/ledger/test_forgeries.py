@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.ledger.certificates import Parent
+from app.ledger.certificates import Parent, limits_for
 from app.ledger.encoding import decode, encode
 from app.ledger.entries import CERTIFICATE_ISSUED
 from app.ledger.envelopes import Envelope
@@ -212,6 +212,19 @@ def test_a_digest_that_no_entry_states_is_refused() -> None:
     parent = Parent("mv_a", digest("never logged"), "withdrawn", at(5))
 
     refused("UnloggedFact", certified(targets=(replace(target, parent=parent),)), trusting())
+
+
+def test_weights_that_were_destroyed_without_a_successor_are_logged_too() -> None:
+    target = replace(certificate([], 8).targets[0], result=None, run=None, reason="withdrawn")
+    for text, name in (("old weights", None), ("never logged", "UnloggedFact")):
+        parent = Parent("mv_a", digest(text), "withdrawn", at(5))
+        targets = (replace(target, parent=parent),)
+        files = certified(targets=targets, limits=limits_for(targets))
+        del files["reports/job_1.json"]
+        if name is None:
+            verify_evidence(files, trusting())
+        else:
+            refused(name, files, trusting())
 
 
 @pytest.mark.parametrize("text", ["0{}", "{}0", "0{}0"])
