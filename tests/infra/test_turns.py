@@ -67,8 +67,8 @@ def test_the_log_is_signed_while_another_process_never_stops_writing(home: Path)
     with reading() as tx:
         signed = len(tx.scalars(select(SignedCheckpoint.size)).all())
     assert signed == 3
-    # At most eleven turns a tick, each behind a writer of 20 ms and more on a busy machine.
-    assert seconds < 5
+    # Two turns a tick, each behind a writer of some 20 ms; without turns it is minutes.
+    assert seconds < 20
 
 
 def test_who_waits_too_long_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
