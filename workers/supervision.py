@@ -1,11 +1,11 @@
-"""The dispatcher, the sweeper and the sealer: ``python -m workers.supervision``.
+"""The dispatcher, the sweeper, the sealer and the shredder: ``python -m workers.supervision``.
 
 The dispatcher rings for jobs that became due, again and again until somebody has taken them. The
 sweeper takes jobs back from workers that died, watches deadlines and clears away what crashes left
 behind. The sealer gives audit entries their places in the log, signs it and issues certificates;
-its checkpoints go out to witnesses and other places.
-All need only the database; while the broker is down they go on trying. Any number of such
-processes may run.
+its checkpoints go out to witnesses and other places. The shredder destroys what was kept long
+enough, and the keys that could open it. All need only the database; while the broker is down they
+go on trying. Any number of such processes may run.
 """
 
 import shutil
@@ -26,6 +26,7 @@ from app.infra.storage import open_store
 from workers import cosigning
 from workers.main import celery
 from workers.ringing import ring
+from workers.shredding import Shredder
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 CHORES_SECONDS = 3600.0
 SEAL_SECONDS = 1.0
 """Entries are sealed in batches: each one is a commit that writers on SQLite wait for."""
+SHRED_SECONDS = 5.0
 BATCHES_TO_SIGN = 10
 TRUNCATE_SECONDS = 60.0
 """How long erased bytes stay in the write-ahead log if the worker that erased them was killed."""
@@ -188,7 +190,7 @@ def repeat(tick: Callable[[], None], pause: float, stop: threading.Event) -> Non
 
 
 def main() -> None:
-    """Run dispatcher, sweeper and sealer until SIGINT or SIGTERM."""
+    """Run dispatcher, sweeper, sealer and shredder until SIGINT or SIGTERM."""
     config = settings()
     logging.configure()
     stop = threading.Event()
@@ -203,6 +205,7 @@ def main() -> None:
         threading.Thread(target=repeat, args=(Dispatcher().tick, config.sweep_seconds, stop)),
         threading.Thread(target=repeat, args=(Sweeper(config).tick, sweep_pause, stop)),
         threading.Thread(target=repeat, args=(Sealer().tick, SEAL_SECONDS, stop)),
+        threading.Thread(target=repeat, args=(Shredder().tick, SHRED_SECONDS, stop)),
         *(
             threading.Thread(target=repeat, args=(loop.tick, cosigning.PAUSE_SECONDS, stop))
             for loop in cosigning.loops(config)

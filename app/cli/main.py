@@ -193,6 +193,42 @@ def witness_trust(
         sys.exit(str(error))
 
 
+tenant_keys = typer.Typer(
+    help="The keys of tenants, which wrap those of requests.", no_args_is_help=True
+)
+app.add_typer(tenant_keys, name="keys")
+
+
+@tenant_keys.command("rotate")
+def rotate_keys(
+    tenant: Annotated[str | None, typer.Option(help="Only this one; by default all.")] = None,
+) -> None:
+    """Let new keys take over; the old ones are destroyed once nothing needs them."""
+    from app.cli.keys import rotate as renew_keys
+
+    sys.exit(renew_keys(tenant))
+
+
+model_keys = typer.Typer(help="The keys that sign models.", no_args_is_help=True)
+app.add_typer(model_keys, name="model-keys")
+
+
+@model_keys.command("show")
+def show_model_keys() -> None:
+    """Print the public keys that count now."""
+    from app.cli.model_keys import show
+
+    show()
+
+
+@model_keys.command("rotate")
+def rotate_model_keys() -> None:
+    """Let a new key take over; restart the service afterwards."""
+    from app.cli.model_keys import rotate as renew
+
+    renew()
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -144,6 +144,15 @@ class Catalog(Transfers):
         path = f"{_version(model_id, version_id)}/weights"
         return self.fetch_file(path, file, progress=progress)
 
+    def download_signature(self, model_id: str, version_id: str, file: Path) -> str:
+        """Download the signature of a version's weights, ``model.sig``; return its digest."""
+        return self.fetch_file(f"{_version(model_id, version_id)}/model.sig", file)
+
+    def model_keys(self) -> list[Document]:
+        """Return the public keys that verify these signatures, with their times."""
+        items: list[Document] = self.get("/v1/model-keys")["items"]
+        return items
+
     def downloads(self, model_id: str, version_id: str) -> Iterator[Document]:
         """Yield who downloaded a version."""
         return self.pages(f"{_version(model_id, version_id)}/downloads")

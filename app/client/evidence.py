@@ -53,6 +53,10 @@ class Evidence(Transfers):
         """Return the proof that a tree continues an earlier one."""
         return self.get("/v1/log/proof/consistency", **{"from": size, "to": later_size})
 
+    def statistics(self, year: int, regulation: str | None = None) -> Document:
+        """Return what became of the requests of a year, and in how many days."""
+        return self.get("/v1/statistics", year=year, regulation=regulation)
+
     def certificate(self, request_id: str) -> Document:
         """Return a request's certificate, a DSSE envelope."""
         return self.get(f"/v1/requests/{request_id}/certificate")
@@ -71,6 +75,26 @@ class Evidence(Transfers):
                 if problem.code != NOT_ISSUED or time.monotonic() > deadline:
                     raise
             time.sleep(PAUSE_SECONDS)
+
+    def prove_membership(
+        self, request_id: str, *, sample_id: str | None = None, subject_id: str | None = None
+    ) -> Document:
+        """Return what shows one sample or subject to have been named by a request."""
+        named = {"sample_id": sample_id, "subject_id": subject_id}
+        body = {name: id for name, id in named.items() if id is not None}
+        return self.post(f"/v1/requests/{request_id}/membership", body)
+
+    def disclose(self, request_id: str) -> Document:
+        """Return what a request asked for, with what proves it to be what was logged."""
+        return self.post(f"/v1/requests/{request_id}/disclosure")
+
+    def shred(self, request_id: str) -> Document:
+        """Destroy what is kept of what a request that has ended asked for."""
+        return self.post(f"/v1/requests/{request_id}/shredding")
+
+    def revoke_certificate(self, request_id: str, reason: str) -> Document:
+        """Take back what was certified about a request."""
+        return self.post(f"/v1/requests/{request_id}/revocation", {"reason": reason})
 
     def download_evidence(self, request_id: str, file: Path) -> str:
         """Download the evidence about a request; return its digest."""

@@ -57,6 +57,8 @@ class AuditEntry(Base):
     from_state: Mapped[str | None] = mapped_column(String(30))
     to_state: Mapped[str | None] = mapped_column(String(30))
     facts: Mapped[dict[str, Any]] = mapped_column(JsonDocument)
+    detail_commitment: Mapped[str | None] = mapped_column(String(64))
+    """To details that are kept elsewhere and can be destroyed; in hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Links:
     job_id: str | None = None
     version_id: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    detail_commitment: str | None = None
 
 
 def append(
@@ -112,6 +115,7 @@ def append(
         from_state=from_state,
         to_state=to_state,
         facts=links.facts,
+        detail_commitment=links.detail_commitment,
     )
     tx.add(entry)
     return entry

@@ -93,7 +93,7 @@ def move(
         to: The new state.
         actor: Who moves it.
         **facts: PII-free facts of the change; ``request_id``, ``job_id`` and ``version_id``
-            override the entity's own links.
+            override the entity's own links, and ``detail_commitment`` is one of them.
 
     Raises:
         Conflict: The move is not in the table.
@@ -120,6 +120,7 @@ def _record(
         request_id=_text(facts.pop("request_id", own.request_id)),
         job_id=_text(facts.pop("job_id", own.job_id)),
         version_id=_text(facts.pop("version_id", own.version_id)),
+        detail_commitment=_text(facts.pop("detail_commitment", own.detail_commitment)),
         facts={**own.facts, **facts},
     )
     audit.append(

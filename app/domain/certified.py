@@ -25,7 +25,7 @@ from app.ledger.errors import UnloggedFact
 from app.ledger.records import moment, write_record
 from app.ledger.verify import stated_digests
 
-OF_REQUEST = ("request.", "target.", "rows.", "version.")
+OF_REQUEST = ("request.", "target.", "rows.", "version.", "withdrawal.")
 OF_RESULT = ("job.succeeded", "version.created")
 OF_PARENT = ("version.superseded", "version.withdrawn")
 ROWS = {"rows.erased": "erased", "rows.corrected": "overwritten"}
@@ -50,7 +50,7 @@ class _Part:
 
 
 def build(tx: Session, request: Request, origin: str) -> Certificate:
-    """Put the first certificate of a request together.
+    """Put a certificate of a request together, as the first one.
 
     Args:
         tx: The transaction.

@@ -38,4 +38,5 @@ def _record(entry: AuditEntry, facts: Mapping[str, Any]) -> Entry:
         version_id=entry.version_id,
         from_state=entry.from_state,
         to_state=entry.to_state,
+        detail_commitment=entry.detail_commitment,
     )

@@ -81,10 +81,13 @@ class Cosignature(Base):
 
 
 class RequestCommitment(Base):
-    """The commitment to what a request named; without its key it says nothing about anybody.
+    """What the log commits to of a request, and beside it the encrypted record of what that is.
 
-    ``sealed_key`` is under the tenant's key. Destroyed (None), no guess can be tried against
-    ``root`` any more, and every proof of the log still holds.
+    ``root`` and ``size`` are of the list that the request named, ``detail_commitment`` is to what
+    it asked for. ``detail``, ``members`` and the request's rows (``RequestRows``) are boxes under
+    the request's data key, of which ``wrapped_key`` is a box under the tenant's key of
+    ``key_epoch``. Once these are destroyed (None), no guess can be tried against a commitment,
+    and every proof of the log still holds.
     """
 
     __tablename__ = "request_commitments"
@@ -93,7 +96,14 @@ class RequestCommitment(Base):
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
     root: Mapped[bytes] = mapped_column(LargeBinary(32))
     size: Mapped[int] = mapped_column(BigInteger)
-    sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    detail_commitment: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    key_epoch: Mapped[int | None]
+    wrapped_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    shredded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """The commitment's key and the detail."""
+    members: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """The list's key and its leaves: no id, but with the key ids can be tried."""
 
 
 class IssuedCertificate(Base):
@@ -117,13 +127,15 @@ class IssuedCertificate(Base):
 
 
 class CertificateDue(Base):
-    """A request whose last entry is sealed and whose certificate is to be issued.
+    """A request for which a certificate is to be issued: what it rests on is sealed.
 
-    ``failure`` names the error that kept it from being issued, for people.
+    ``kind`` is one of the kinds of certificates. ``failure`` names the error that kept it from
+    being issued, for people.
     """
 
     __tablename__ = "certificates_due"
 
     request_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(30), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40))
     failure: Mapped[str | None] = mapped_column(String(80))

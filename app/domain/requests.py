@@ -1,17 +1,19 @@
 """What a controller asks: requests, their targets and the rows they name.
 
-No sample id is kept: a request holds row numbers, sealed under the tenant's key, and these
-are destroyed when it is done.
+No sample id is kept in the clear: a request holds row numbers, sealed under its own data key,
+which are destroyed when it is done, and a sealed record of what it asked for (``commitments``),
+which can be destroyed from then on.
 """
 
 from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import ForeignKey, LargeBinary, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from app.domain import audit
 from app.domain.base import Entity, Moves, moves
+from app.domain.log import RequestCommitment
 from app.infra import clock
 from app.infra.db import Base, JsonDocument, UtcDateTime
 
@@ -63,8 +65,8 @@ class RequestRows(Base):
     """The rows a request names in one revision, and for a correction their new cells.
 
     ``rows``: sealed int64 row numbers, little-endian. ``corrections``: sealed overlay bytes
-    (see ``app.infra.rows``). Both are set to None when the request is done. A removed feature
-    concerns ``is_everything``: no row numbers are kept then.
+    (see ``app.infra.rows``). Both are under the request's data key, and set to None when the
+    request is done. A removed feature concerns ``is_everything``: no row numbers are kept then.
     """
 
     __tablename__ = "request_rows"
@@ -77,6 +79,12 @@ class RequestRows(Base):
     is_everything: Mapped[bool] = mapped_column(default=False)
     rows: Mapped[bytes | None] = mapped_column(LargeBinary)
     corrections: Mapped[bytes | None] = mapped_column(LargeBinary)
+    commitment: Mapped[RequestCommitment | None] = relationship(
+        primaryjoin=lambda: foreign(RequestRows.request_id) == RequestCommitment.request_id,
+        viewonly=True,
+        lazy="joined",
+    )
+    """Which holds the data key."""
 
 
 class Target(Entity):

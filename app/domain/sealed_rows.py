@@ -1,4 +1,4 @@
-"""The rows a request names, under the tenant's key.
+"""The rows a request names, under its data key.
 
 A box is bound to its request, dataset and revision: moved to another place it does not open.
 """
@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.requests import Request, RequestRows
+from app.domain.tenant_keys import data_key_of, is_lost
 from app.infra import keys
 from app.infra.rows import Overlay
 
@@ -24,6 +25,7 @@ def seal(
     request: Request,
     revision: int,
     *,
+    key: bytes,
     rows: Rows,
     corrections: Overlay | None,
     everything: int | None = None,
@@ -33,6 +35,7 @@ def seal(
     Args:
         request: The request.
         revision: Number of the revision of its dataset.
+        key: Its data key.
         rows: Ascending distinct row numbers, ``(n,)``.
         corrections: New cells, for a correction.
         everything: Number of present rows when the request concerns every row; ``rows`` is
@@ -41,7 +44,6 @@ def seal(
     Returns:
         A new record.
     """
-    key = keys.derive(request.tenant_id, PURPOSE)
     context = _context(request.id, request.dataset_id, revision)
     kept = NO_ROWS if everything is not None else rows
     return RequestRows(
@@ -60,8 +62,8 @@ def seal(
 
 def reseal(record: RequestRows, corrections: Overlay) -> None:
     """Replace the new cells of a record."""
-    key = keys.derive(record.tenant_id, PURPOSE)
     context = _context(record.request_id, record.dataset_id, record.revision)
+    key = _key_of(record)
     record.corrections = keys.seal_box(key, corrections.to_bytes(), f"{context}/cells")
 
 
@@ -70,7 +72,7 @@ def rows_of(record: RequestRows) -> Rows:
     if record.rows is None:
         return NO_ROWS
     context = _context(record.request_id, record.dataset_id, record.revision)
-    plain = keys.open_box(keys.derive(record.tenant_id, PURPOSE), record.rows, context)
+    plain = keys.open_box(_key_of(record), record.rows, context)
     return np.frombuffer(plain, "<i8").astype(np.int64)
 
 
@@ -80,7 +82,7 @@ def corrections_of(record: RequestRows) -> Overlay:
         return Overlay()
     context = _context(record.request_id, record.dataset_id, record.revision)
     box = record.corrections
-    plain = keys.open_box(keys.derive(record.tenant_id, PURPOSE), box, f"{context}/cells")
+    plain = keys.open_box(_key_of(record), box, f"{context}/cells")
     return Overlay.from_bytes(plain)
 
 
@@ -101,7 +103,8 @@ def records(
         only: Ids of the requests asked about instead, whatever has become of them.
 
     Returns:
-        Records whose rows are not destroyed yet, oldest request first.
+        Records whose rows are not destroyed yet, oldest request first. Those that nobody can open,
+        after an old database was restored without its keys, do not stand in the way of others.
     """
     query = (
         select(RequestRows)
@@ -116,7 +119,11 @@ def records(
     )
     if kind is not None:
         query = query.where(Request.kind == kind)
-    return list(tx.scalars(query))
+    return [
+        record
+        for record in tx.scalars(query)
+        if record.commitment is None or not is_lost(record.commitment)
+    ]
 
 
 def union(parts: Iterable[Rows]) -> Rows:
@@ -135,6 +142,12 @@ def in_force(found: Iterable[RequestRows]) -> Overlay:
     for record in found:
         overlay = overlay.merged(corrections_of(record))
     return overlay
+
+
+def _key_of(record: RequestRows) -> bytes:
+    """Return the data key; for records older than data keys, what follows from the master key."""
+    key = None if record.commitment is None else data_key_of(record.commitment)
+    return keys.derive(record.tenant_id, PURPOSE) if key is None else key
 
 
 def _context(request_id: str, dataset_id: str, revision: int) -> str:

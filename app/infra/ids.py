@@ -10,7 +10,9 @@ import time
 from datetime import UTC, datetime
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-PREFIXES = ("ten", "key", "ds", "mdl", "mv", "req", "tgt", "job", "evt", "rep", "dl", "rev", "cert")
+PREFIXES = (
+    "ten", "key", "ds", "mdl", "mv", "req", "tgt", "job", "evt", "rep", "dl", "rev", "cert", "tkey",
+)  # fmt: skip
 
 _lock = threading.Lock()
 _last = 0

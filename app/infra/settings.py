@@ -19,6 +19,7 @@ SECRETS = (
     "bootstrap_key",
     "secret_key",
     "signing_keys",
+    "model_keys",
     "database_url",
     "broker_url",
     "store_url",
@@ -45,6 +46,9 @@ class Settings(BaseSettings):
     signing_keys: SecretStr | None = Field(
         default=None, description="Keys of the log; see app/infra/signing. Made on first use."
     )
+    model_keys: SecretStr | None = Field(
+        default=None, description="Keys that sign models, on P-256 or P-384. Made on first use."
+    )
     log_origin: str | None = Field(
         default=None, description="Name of the log where its keys do not say it."
     )
@@ -64,6 +68,12 @@ class Settings(BaseSettings):
     )
     announce_url: SecretStr | None = Field(
         default=None, description="Where every new checkpoint is posted to."
+    )
+    keys_folder: Path | None = Field(
+        default=None, description="Where the tenants' wrapped keys are; below home if unset."
+    )
+    detail_days: float = Field(
+        default=90.0, ge=0, description="How long what a request named can be shown after its end."
     )
     production: bool = Field(
         default=False, description="Refuse SQLite, made-up secrets and the filesystem broker."
@@ -141,6 +151,11 @@ class Settings(BaseSettings):
     def kept_checkpoint(self) -> Path:
         """The last checkpoint of the log, outside the database."""
         return self.checkpoint_file or self.home / "log.checkpoint"
+
+    @property
+    def tenant_keys_folder(self) -> Path:
+        """Wrapped keys of the tenants, outside the database so that they can be destroyed."""
+        return self.keys_folder or self.home / "keys"
 
     @property
     def rows_folder(self) -> Path:

@@ -1,7 +1,7 @@
 """Verify evidence offline: ``python -m app.ledger evidence.zip --key <vkey>``.
 
 The verifier is ``verify``, which stands alone. Beside it there is what only few need: whom to trust
-as a policy says.
+as a policy says, and what was disclosed of a request.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from app.ledger.disclosures import DisclosedDetail, DisclosedMember, verify_disclosed
 from app.ledger.errors import LedgerError, Malformed, Untrusted
 from app.ledger.policies import Policy
 from app.ledger.verify import (
@@ -22,7 +23,6 @@ from app.ledger.verify import (
     expected_by,
     make_parser,
     read_evidence,
-    verify_evidence,
 )
 
 OUTCOMES: Mapping[type[Exception], Outcome] = {
@@ -42,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         0 ok, 1 invalid, 2 malformed, 3 untrusted key, 4 stale.
     """
     parser = make_parser()
-    parser.add_argument("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
+    add = parser.add_argument
+    add("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
+    add("--member", action="append", default=[], type=Path, help="proof that an id was named")
+    add("--detail", action="append", default=[], type=Path, help="what was asked for, disclosed")
     options = parser.parse_args(arguments)
     try:
         return answer(lambda: _verified(options))
@@ -57,7 +60,13 @@ def _verified(options: argparse.Namespace) -> str:
     if options.policy is not None:
         policy = Policy.parse(options.policy.read_bytes())
         expected = _trusting(expected, policy, is_also_wanted=bool(options.witness))
-    return verify_evidence(read_evidence(options.evidence), expected)
+    members = [DisclosedMember.parse(path.read_bytes()) for path in options.member]
+    details = [DisclosedDetail.parse(path.read_bytes()) for path in options.detail]
+    files = read_evidence(options.evidence)
+    said = verify_disclosed(files, expected, members=members, details=details)
+    # As ASCII: an id may hold anything, and this goes to a terminal.
+    named = ", ".join(ascii(shown.member) for shown in members)
+    return f"{said} The request named {named}." if named else said
 
 
 def _trusting(expected: Expectations, policy: Policy, *, is_also_wanted: bool) -> Expectations:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
@@ -103,12 +104,11 @@ class Objective:
         """
         outputs = outputs.detach()
         if self.name == "cross_entropy":
-            # Whatever an ignored token's target is replaced by, its share is zero.
-            hit = targets[..., None].clamp(min=0)
             gradient = torch.softmax(outputs, -1)
-            gradient.scatter_add_(-1, hit, gradient.new_full((), -1.0).expand_as(hit))
             if outputs.dim() == 2:
-                return gradient
+                return gradient.scatter_(1, targets[:, None], -1.0, reduce="add")
+            # Whatever an ignored token's target is replaced by, its share is zero.
+            gradient.scatter_(-1, targets[..., None].clamp(min=0), -1.0, reduce="add")
             return gradient.mul_(_shares(outputs, targets)[..., None])
         wanted = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
@@ -163,9 +163,9 @@ class Objective:
     def root_columns(self, outputs: Tensor, targets: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the columns of an exact root of each row's output Hessian.
 
-        For the softmax the closed-form Cholesky factor of diag(p) - p p^T is used (Tanabe and
-        Sagae 1992): one column fewer than classes, since the matrix is singular. It is evaluated
-        from differences of logits, so probabilities that underflow do no harm.
+        For the softmax a closed-form triangular factor of diag(p) - p p^T is used (after Tanabe and
+        Sagae 1992): one column fewer than classes, since the matrix is singular. It takes no
+        differences of probabilities, so those that are nearly one or zero do no harm.
 
         Args:
             outputs: As in :meth:`losses`; not differentiated through.
@@ -178,11 +178,11 @@ class Objective:
         """
         outputs = outputs.detach()
         if self.name == "cross_entropy" and outputs.dim() == 2:
-            yield from _softmax_cholesky(outputs)
+            yield from _softmax_root(outputs)
         elif self.name == "cross_entropy":
             factors = _shares(outputs, targets).sqrt()
             for token in range(outputs.shape[1]):
-                for column in _softmax_cholesky(outputs[:, token]):
+                for column in _softmax_root(outputs[:, token]):
                     root = torch.zeros_like(outputs)
                     root[:, token] = column * factors[:, token, None]
                     yield root
@@ -199,8 +199,8 @@ class Objective:
         """Combine the columns of a root with random signs.
 
         For the softmax: s = sum over c of eps_c sqrt(p_c) (e_c - p), for which
-        E[s s^T] = diag(p) - p p^T. The symmetric-looking root is used here instead of the Cholesky
-        factor because all classes then share the randomness alike. Tokens have signs of their own.
+        E[s s^T] = diag(p) - p p^T. The symmetric-looking root is used here and not the triangular
+        one because all classes then share the randomness alike. Tokens have signs of their own.
 
         Args:
             outputs: As in :meth:`losses`; not differentiated through.
@@ -270,23 +270,28 @@ def _logistic_root(outputs: Tensor) -> Tensor:
     return (torch.sigmoid(outputs) * torch.sigmoid(-outputs)).sqrt()
 
 
-def _softmax_cholesky(logits: Tensor) -> Iterator[Tensor]:
-    """Yield the columns of L with L L^T = diag(p) - p p^T, for p = softmax(logits).
+def _softmax_root(logits: Tensor) -> Iterator[Tensor]:
+    """Yield the columns of R with R R^T = diag(p) - p p^T, for p = softmax(logits).
 
-    With q_c = sum of p_j over j > c: L_cc = sqrt(p_c q_c / q_{c-1}) and
-    L_jc = -(p_j / q_c) L_cc for j > c. Every ratio comes from logits and their tail log-sums.
+    With q_c = sum of p_j over j < c: R_cc = sqrt(p_c q_c / q_{c+1}) and R_jc = -(p_j / q_c) R_cc
+    for j < c, from c = 1 on. Where q_c is too small for a number, so are both.
     """
-    logs = torch.log_softmax(logits, 1)
-    tails = logs.flip(1).logcumsumexp(1).flip(1)  # tails[:, c] = log of the sum over j >= c
-    diagonals = (0.5 * (logs[:, :-1] + tails[:, 1:] - tails[:, :-1])).exp()
+    probabilities = torch.softmax(logits, 1)
+    sums = probabilities.cumsum(1).clamp_(min=torch.finfo(logits.dtype).tiny)
+    diagonals = (sums[:, :-1] / sums[:, 1:]).mul_(probabilities[:, 1:]).sqrt_()
+    factors = (diagonals / sums[:, :-1]).neg_().t()[:, :, None]
     last = logits.shape[1] - 1
-    classes = torch.arange(last + 1, device=logits.device)
     step = max(1, _TOGETHER // max(1, logits.numel()))
     for start in range(0, last, step):
         stop = min(start + step, last)
-        columns = logs - tails[:, start + 1 : stop + 1].t()[:, :, None]  # (columns, b, C)
-        # Before it is raised to a power: the ratio may overflow where it does not belong.
-        columns.masked_fill_((classes <= classes[start:stop, None])[:, None], -math.inf)
-        columns.exp_().mul_(-diagonals[:, start:stop].t()[:, :, None])
-        columns.diagonal(start, 0, 2).copy_(diagonals[:, start:stop])
+        columns = probabilities * factors[start:stop]  # (columns, b, C)
+        columns.masked_fill_(_beyond(last + 1, start, stop, logits.device), 0.0)
+        columns.diagonal(start + 1, 0, 2).copy_(diagonals[:, start:stop])
         yield from columns
+
+
+@lru_cache(maxsize=16)
+def _beyond(classes: int, start: int, stop: int, device: torch.device) -> Tensor:
+    """Return where the columns ``start + 1`` to ``stop`` of a triangular root are zero."""
+    mask = torch.ones(stop - start, classes, dtype=torch.bool, device=device)
+    return mask.triu_(start + 1)[:, None]

@@ -14,6 +14,8 @@ from tests.api.registered import VERSION, live_version, safetensors
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/models/{model_id}/policy": {"method": "auto"},
     "/v1/models/{model_id}/versions": VERSION,
+    "/v1/requests/{request_id}/membership": {"sample_id": "s0"},
+    "/v1/requests/{request_id}/revocation": {"reason": "issued-in-error"},
 }
 
 
@@ -55,9 +57,9 @@ def test_a_stranger_finds_nothing(
     place = path.format(**ids)
     body: dict[str, Any] = {}
     if path in BODIES:
-        body["json"] = {**BODIES[path], "dataset_id": ids["dataset_id"]}
-        if method == "PUT":
-            body["json"].pop("dataset_id")
+        body["json"] = dict(BODIES[path])
+        if path.endswith("/versions"):
+            body["json"]["dataset_id"] = ids["dataset_id"]
     elif method == "PUT":
         body["content"] = safetensors()
     if method == "GET":

@@ -19,6 +19,7 @@ WITH = {
     "backpack": "backpack-for-pytorch",
     "botocore": "boto3",
     "click": "typer",
+    "curvlinops": "curvlinops-for-pytorch",
     "kombu": "celery",
     "starlette": "fastapi",
     "typing_extensions": "pydantic",

@@ -35,6 +35,7 @@ from app.cli.demo.training import (
 )
 from app.cli.temporary import temporary_service
 from app.unlearning import architectures
+from tests.e2e.service import eventually
 
 DEMO = [sys.executable, "-m", "app.cli.main", "demo", "--seeds", "1", "--most-epochs"]
 
@@ -136,8 +137,14 @@ def test_temporary_service_is_not_led_to_the_database_of_the_surroundings(
     assert not elsewhere.exists()
 
 
-def test_error_brings_the_last_words_of_the_service(tmp_path: Path) -> None:
+def test_error_brings_the_last_words_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(RuntimeError) as error, temporary_service():
+        (log,) = tmp_path.glob("lethe-*/service.log")
+        # It answers a moment before it says so.
+        assert eventually(lambda: "Lethe listens on http://127.0.0.1:" in log.read_text())
         raise RuntimeError("something else")
 
     assert "Lethe listens on http://127.0.0.1:" in error.value.__notes__[0]

@@ -25,7 +25,10 @@ def test_the_database_refuses_to_change_entries(home: Path, statement: str) -> N
     with pytest.raises(DBAPIError), writing() as tx:
         tx.execute(text(statement))
     with writing() as tx:
-        assert [entry.type for entry in tx.scalars(select(AuditEntry))] == ["tenant.created"]
+        assert [entry.type for entry in tx.scalars(select(AuditEntry))] == [
+            "tenant.created",
+            "tenant_key.created",
+        ]
 
 
 def test_entries_name_no_sample(tenant: str, dataset: str, version: str) -> None:

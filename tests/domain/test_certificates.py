@@ -1,52 +1,21 @@
 """Certificates: built from the log, signed, logged, and verified offline with their evidence."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.domain import commitments
 from app.domain.actions import certifying, versions
 from app.domain.errors import NotFound
 from app.domain.log import CertificateDue, IssuedCertificate, RequestCommitment
 from app.domain.orders import Correction
 from app.domain.queries import evidence, log
-from app.domain.requests import Request
 from app.infra.db import reading, writing
-from app.ledger.certificates import Certificate
-from app.ledger.commitments import CommittedList, verify_membership
-from app.ledger.envelopes import Envelope
 from app.ledger.verify import Expectations, Refused, pack, unpack, verify_evidence
 from tests import builders as make
-from tests.sealed import append, seal, trusted
-
-
-def expected() -> Expectations:
-    return Expectations(keys=trusted())
-
-
-def certify() -> list[str]:
-    """Seal, issue what is due, and seal that; return the requests."""
-    seal()
-    with reading() as tx:
-        due = certifying.due(tx)
-    for request_id in due:
-        with writing() as tx:
-            certifying.issue(tx, request_id)
-    seal()
-    return due
-
-
-def files_of(request_id: str) -> dict[str, bytes]:
-    with reading() as tx:
-        return evidence.files(tx, tx.get_one(Request, request_id))
-
-
-def certificate_of(request_id: str) -> Certificate:
-    envelope = Envelope.parse(files_of(request_id)["certificate.dsse.json"])
-    return Certificate.parse(envelope.payload)
+from tests.certified import certificate_of, certify, expected, files_of
+from tests.sealed import append, seal
 
 
 @pytest.fixture
@@ -244,26 +213,5 @@ def test_what_the_log_does_not_say_is_not_certified(
         tx.delete(tx.get_one(RequestCommitment, request))
     certify()
     with reading() as tx:
-        assert tx.get_one(CertificateDue, request).failure == "UnloggedFact"
+        assert tx.get_one(CertificateDue, (request, "completed")).failure == "UnloggedFact"
         assert certifying.due(tx) == []
-
-
-def test_the_commitment_shows_one_member_and_can_be_forgotten(
-    deleted: str, tenant: str, home: Path
-) -> None:
-    commitment = certificate_of(deleted).request.commitment
-    with reading() as tx:
-        key = commitments.key_of(tx.get_one(RequestCommitment, deleted))
-    assert key is not None
-    members = CommittedList(["sample:s0", "sample:s1", "sample:nobody"], key)
-    verify_membership(
-        "sample:s1",
-        members.prove("sample:s1"),
-        root=bytes.fromhex(commitment.root),
-        size=commitment.size,
-    )
-    with writing() as tx:
-        commitments.shred(tx, deleted)
-    with reading() as tx:
-        assert commitments.key_of(tx.get_one(RequestCommitment, deleted)) is None
-    verify_evidence(files_of(deleted), expected())

@@ -13,6 +13,7 @@ from app.domain.reentry import Guard
 from app.domain.requests import Request
 from app.domain.sealed_rows import corrections_of, rows_of, seal
 from app.domain.suppression import canonical, digest_of, is_old, value_digests
+from app.infra import keys
 from app.infra.db import writing
 from app.infra.keys import BoxDamaged
 from app.infra.rows import Overlay
@@ -109,12 +110,13 @@ def test_different_things_have_different_digests(one: list[str], two: list[str])
 def test_sealed_rows_open_only_in_their_place(sqlite_home: Path) -> None:
     request = Request(id="req_1", tenant_id="ten_1", dataset_id="ds_1")
     cells = Overlay().with_cells("age", [3], [40])
-    record = seal(request, 1, rows=np.array([3, 70_000]), corrections=cells)
+    key = keys.derive("ten_1", "rows")
+    record = seal(request, 1, key=key, rows=np.array([3, 70_000]), corrections=cells)
     assert record.count == 2
     assert rows_of(record).tolist() == [3, 70_000]
     assert corrections_of(record).to_bytes() == cells.to_bytes()
     for field, value in {"revision": 2, "request_id": "req_2", "tenant_id": "ten_2"}.items():
-        moved = seal(request, 1, rows=np.array([3]), corrections=cells)
+        moved = seal(request, 1, key=key, rows=np.array([3]), corrections=cells)
         setattr(moved, field, value)
         with pytest.raises(BoxDamaged):
             rows_of(moved)

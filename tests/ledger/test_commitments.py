@@ -8,14 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ledger.commitments import (
-    CommittedList,
-    commit,
-    new_key,
-    verify_commitment,
-    verify_membership,
-)
+from app.ledger.commitments import CommittedList, new_key
+from app.ledger.disclosures import commit, verify_commitment, verify_membership
 from app.ledger.errors import NotCommitted
+from app.ledger.merkle import MemoryTree
 from app.ledger.tree_hash import EMPTY_ROOT, hash_leaf
 
 KEY = bytes(range(32))
@@ -61,6 +57,26 @@ def test_order_and_repetition_do_not_matter_and_the_key_does() -> None:
     assert (committed.root(), committed.size) == (CommittedList(["a", "b"], KEY).root(), 2)
     assert committed.root() != CommittedList(["a", "b"], bytes(32)).root()
     assert CommittedList([], KEY).root() == EMPTY_ROOT
+
+
+@pytest.mark.parametrize("size", [*range(1, 34), 100, 1000])
+def test_the_root_is_that_of_the_tree_of_the_log(size: int) -> None:
+    committed = CommittedList([f"row-{number}" for number in range(size)], KEY)
+    leaves = [committed.leaves[place : place + 32] for place in range(0, 32 * size, 32)]
+
+    assert committed.root() == MemoryTree(leaves).root()
+
+
+def test_a_stored_list_proves_what_it_proved_before() -> None:
+    committed = CommittedList([f"row-{number}" for number in range(11)], KEY)
+    stored = CommittedList.stored(committed.leaves, KEY)
+
+    assert (stored.root(), stored.size) == (committed.root(), 11)
+    assert stored.prove("row-4") == committed.prove("row-4")
+    with pytest.raises(NotCommitted):
+        CommittedList.stored(committed.leaves, bytes(32)).prove("row-4")
+    with pytest.raises(ValueError):
+        CommittedList.stored(committed.leaves[:-1], KEY)
 
 
 def test_an_altered_proof_shows_nothing() -> None:

@@ -130,6 +130,16 @@ def test_the_softmax_root_survives_extreme_logits_in_single_precision(logits: li
     assert_close(root.double().T @ root.double(), p.diag() - p.outer(p), rtol=1e-3, atol=1e-4)
 
 
+def test_confident_classes_keep_their_curvature() -> None:
+    logits = torch.tensor([[30.0, 0.0, -2.0], [0.0, 30.0, 28.0]])
+    root = torch.stack(list(Objective("cross_entropy").root_columns(logits)))
+    p = torch.softmax(logits.double(), 1)
+    # Differences such as 1 - p would be zero here, in single precision.
+    rest = p.sum(1, keepdim=True) - p
+    rest[0, 0] = p[0, 1:].sum()
+    assert_close(root.double().square().sum(0), p * rest, rtol=1e-5, atol=0)
+
+
 def test_confident_logistic_outputs_keep_their_curvature() -> None:
     root = next(Objective("binary_cross_entropy").root_columns(torch.tensor([30.0, -30.0])))
     assert_close(root, torch.full((2,), 3.059e-7), rtol=1e-3, atol=0)

@@ -28,11 +28,18 @@ router = APIRouter(prefix="/v1", tags=["Requests"], route_class=ApiRoute)
     response_model=EnvelopeOut,
     responses=problems(NotFound),
 )
-def get_certificate(request_id: str, caller: RequestReader, tx: Look) -> Response:
+def get_certificate(
+    request_id: str,
+    caller: RequestReader,
+    tx: Look,
+    number: Annotated[
+        int, Query(ge=0, le=LARGEST_SIZE, description="Later ones count from 1.")
+    ] = 0,
+) -> Response:
     """Show a request's certificate: a DSSE envelope; 404 until it is issued and logged."""
     request = catalog.load(tx, Request, caller.tenant_id, request_id)
-    first = evidence.issued(tx, request)[0]
-    return Response(first.envelope, media_type="application/json")
+    found = evidence.numbered(tx, request, number)
+    return Response(found.envelope, media_type="application/json")
 
 
 @router.get(

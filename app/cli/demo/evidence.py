@@ -1,9 +1,10 @@
 """The end of the story: the evidence is downloaded and verified without the service.
 
 The verifier is one file that needs Python and ``cryptography``; it runs in a process of its own
-that sees neither this program's modules nor its environment.
+that sees these two and no other package, neither this program's modules nor its environment.
 """
 
+import importlib.util
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,15 @@ from pathlib import Path
 
 from app.cli.verifier import build_verifier
 from app.client import Lethe
+
+PACKAGES = ("cryptography", "cffi", "_cffi_backend", "pycparser")
+"""What ``pip install cryptography`` installs."""
+START = """\
+import runpy, sys
+sys.path.append(sys.argv.pop(1))
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,10 @@ def prove(client: Lethe, request_id: str, weights: Path, folder: Path) -> Proof:
 
 
 def _verified(verifier: Path, archive: Path, options: list[str]) -> tuple[int, str]:
+    bare = _bare(verifier.parent / "packages")
+    # -I and -S: neither the folder we are in nor the packages of this environment.
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-I", str(verifier), str(archive), *options],
+        [sys.executable, "-I", "-S", "-c", START, str(bare), str(verifier), str(archive), *options],
         env={},
         capture_output=True,
         text=True,
@@ -70,3 +82,18 @@ def _verified(verifier: Path, archive: Path, options: list[str]) -> tuple[int, s
         check=False,
     )
     return done.returncode, (done.stdout or done.stderr).strip()
+
+
+def _bare(folder: Path) -> Path:
+    """Make a folder of packages that holds ``cryptography`` and what it needs, and nothing else."""
+    folder.mkdir(exist_ok=True)
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        link = folder / source.name
+        if not link.exists():
+            link.symlink_to(source)
+    return folder

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import gate
+from app.domain import gate, tenant_keys
 from app.domain.access import SCOPES, ApiKey, Tenant
 from app.domain.audit import Actor
 from app.domain.base import begin, move
@@ -54,6 +54,7 @@ def create_tenant(tx: Session, actor: Actor, name: str) -> Tenant:
     id = new_id("ten")
     tenant = Tenant(id=id, tenant_id=id, state="active", name=name)
     begin(tx, tenant, actor)
+    tenant_keys.begin_epoch(tx, id, 1, actor)
     return tenant
 
 

@@ -19,6 +19,7 @@ from app.domain.queries import jobs as job_queries
 from app.domain.queries.catalog import load
 from app.domain.requests import Request, RequestRows, Target
 from app.infra import clock
+from app.infra.tenant_keys import KeyDestroyed
 
 STARTED = "The work on it has started"
 
@@ -98,9 +99,12 @@ def _leave(tx: Session, actor: Actor, target: Target) -> None:
 
 
 def _rows(tx: Session, version: Version, target: Target) -> int:
-    """Return how many training rows of the version the target concerned."""
+    """Return how many training rows of the version the target concerned; 0 if nobody can tell."""
     request = tx.get_one(Request, target.request_id)
-    return holds(tx, version, request.dataset_id, named_by(tx, request))
+    try:
+        return holds(tx, version, request.dataset_id, named_by(tx, request))
+    except KeyDestroyed:
+        return 0
 
 
 def _free_versions(tx: Session, actor: Actor, request: Request) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.domain import audit
 from app.domain.audit import SYSTEM
 from app.domain.certified import build
+from app.domain.following import follow
 from app.domain.log import CertificateDue, IssuedCertificate
 from app.domain.requests import Request
 from app.infra.ids import new_id
@@ -28,40 +29,40 @@ MOST_AT_ONCE = 100
 
 
 def due(tx: Session) -> list[str]:
-    """Return ids of requests whose certificate is to be issued."""
+    """Return ids of requests that a certificate is to be issued about; once for each that is."""
     query = (
         select(CertificateDue.request_id)
         .where(CertificateDue.failure.is_(None))
-        .order_by(CertificateDue.request_id)
+        .order_by(CertificateDue.request_id, CertificateDue.kind)
         .limit(MOST_AT_ONCE)
     )
     return list(tx.scalars(query))
 
 
 def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
-    """Issue the certificate of a request that is due.
+    """Issue a certificate that is due about a request: the first one before any other.
 
     Args:
         tx: A transaction of its own.
         request_id: Which request.
 
     Returns:
-        The certificate; None if another process issues it, or it cannot be issued.
+        The certificate; None if another process issues it, it cannot be issued, or a later one
+        would add nothing.
 
     Raises:
         SigningError: No key may sign now; the request stays due.
     """
-    waiting = tx.scalar(
-        select(CertificateDue)
-        .where(CertificateDue.request_id == request_id, CertificateDue.failure.is_(None))
-        .with_for_update(skip_locked=True)
-    )
+    waiting = _taken(tx, request_id)
     if waiting is None:
         return None
     request = tx.get_one(Request, request_id)
     ring = keyring()
     try:
-        certificate = build(tx, request, ring.origin)
+        certificate = _made(tx, request, waiting.kind, ring.origin)
+        if certificate is None:
+            tx.delete(waiting)
+            return None
         payload = bytes(certificate.statement())
         verify.read_certificate(payload)
     except verify.Refused as refusal:
@@ -73,6 +74,24 @@ def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
         return None
     signer = ring.signer(moment(certificate.issued_at))
     return _store(tx, waiting, certificate, bytes(signer.sign_envelope(PAYLOAD_TYPE, payload)))
+
+
+def _taken(tx: Session, request_id: str) -> CertificateDue | None:
+    """Return the first one due; None if there is none, or another process has taken it."""
+    due = CertificateDue.request_id == request_id, CertificateDue.failure.is_(None)
+    # Chosen before it is locked: what is skipped as locked must not let the next one pass.
+    kind = select(CertificateDue.kind).where(*due).order_by(CertificateDue.kind).limit(1)
+    return tx.scalar(
+        select(CertificateDue)
+        .where(*due, CertificateDue.kind == kind.scalar_subquery())
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _made(tx: Session, request: Request, kind: str, origin: str) -> Certificate | None:
+    if kind == "completed":
+        return build(tx, request, origin)
+    return follow(tx, request, kind, origin)
 
 
 def _store(

@@ -75,7 +75,7 @@ def submit_deletion(tx: Session, actor: Actor, tenant_id: str, order: DeletionOr
     found = _find_deletion(tx, tenant_id, order)
     request = _receive(tx, actor, found, order)
     suppressing.suppress_rows(tx, request, found.named)
-    return _accept(tx, actor, request, found)
+    return _accept(tx, actor, request, found, order)
 
 
 def submit_correction(tx: Session, actor: Actor, tenant_id: str, order: CorrectionOrder) -> Request:
@@ -100,7 +100,7 @@ def submit_correction(tx: Session, actor: Actor, tenant_id: str, order: Correcti
     request = _receive(tx, actor, found, order)
     if found.cells is not None:
         suppressing.suppress_cells(tx, request, found.cells)
-    return _accept(tx, actor, request, found)
+    return _accept(tx, actor, request, found, order)
 
 
 def preview_deletion(tx: Session, tenant_id: str, order: DeletionOrder) -> Preview:
@@ -172,13 +172,20 @@ def _receive(
     return request
 
 
-def _accept(tx: Session, actor: Actor, request: Request, found: _Found) -> Request:
-    committed = commitments.commit(tx, request, commitments.members_of(found.named))
+def _accept(
+    tx: Session,
+    actor: Actor,
+    request: Request,
+    found: _Found,
+    order: DeletionOrder | CorrectionOrder,
+) -> Request:
+    members = commitments.members_of(found.named)
+    key, committed = commitments.keep(tx, request, order, members)
     if found.named.is_nothing:
         request.completed_at = clock.database_now(tx)
         move(tx, request, "nothing_found", actor, counts=found.named.counts, **committed)
         return request
-    _keep_rows(tx, request, found)
+    _keep_rows(tx, request, found, key)
     move(tx, request, "accepted", actor, counts=found.named.counts, **committed)
     targets = 0
     for item in found.reached(tx):
@@ -193,7 +200,7 @@ def _accept(tx: Session, actor: Actor, request: Request, found: _Found) -> Reque
     return request
 
 
-def _keep_rows(tx: Session, request: Request, found: _Found) -> None:
+def _keep_rows(tx: Session, request: Request, found: _Found, key: bytes) -> None:
     for revision, rows in found.named.rows.items():
         overlay = None if found.cells is None else found.cells.overlays[revision]
         everything = None
@@ -208,6 +215,7 @@ def _keep_rows(tx: Session, request: Request, found: _Found) -> None:
             seal(
                 request,
                 revision.number,
+                key=key,
                 rows=NO_ROWS if rows is None else rows,
                 corrections=overlay,
                 everything=everything,

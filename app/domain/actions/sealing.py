@@ -32,8 +32,14 @@ LOCK = 7_205_759_403_793
 """Any number: the advisory lock that lets one sequencer work at a time on PostgreSQL."""
 MOST_ENTRIES = 500
 """Of a batch; on SQLite every writer waits while one is sealed."""
-ENDINGS = ("request.fulfilled", "request.partially_fulfilled", "request.nothing_found")
-"""Types of the last entry of a request that is certified."""
+CERTIFIED = {
+    "request.fulfilled": "completed",
+    "request.partially_fulfilled": "completed",
+    "request.nothing_found": "completed",
+    "withdrawal.completed": "withdrawal_completed",
+    "certificate.revoked": "revoked",
+}
+"""Entries that make a certificate due, once they and all before them are sealed; its kind."""
 
 
 def is_behind(tx: Session) -> bool:
@@ -52,14 +58,14 @@ class Batch:
         leaves: Rows of the leaves.
         nodes: Rows of the nodes that become complete.
         positions: Of what is no longer unsealed then.
-        endings: Tenants of the requests that can be certified then, by request.
+        due: Tenants of the requests that can be certified then, by request and kind.
     """
 
     size: int
     leaves: list[dict[str, Any]]
     nodes: list[dict[str, Any]]
     positions: list[int]
-    endings: dict[str, str]
+    due: dict[tuple[str, str], str]
 
 
 def seal(tx: Session, most: int = MOST_ENTRIES) -> int:
@@ -114,7 +120,7 @@ def prepare(tx: Session, most: int = MOST_ENTRIES) -> Batch | None:
         if node.level
     ]
     entries = [entry for _, entry in waiting]
-    return Batch(size, leaves, nodes, [position for position, _ in waiting], _endings(entries))
+    return Batch(size, leaves, nodes, [position for position, _ in waiting], _due(entries))
 
 
 def place(tx: Session, batch: Batch) -> bool:
@@ -135,7 +141,7 @@ def place(tx: Session, batch: Batch) -> bool:
     if batch.nodes:
         tx.execute(insert(TreeNode), batch.nodes)
     tx.execute(delete(Unsealed).where(Unsealed.position.in_(batch.positions)))
-    _note_endings(tx, batch.endings)
+    _note_due(tx, batch.due)
     return True
 
 
@@ -198,23 +204,27 @@ def _continued_size(tx: Session) -> int:
     return size
 
 
-def _endings(entries: Iterable[AuditEntry]) -> dict[str, str]:
-    return {
-        entry.request_id: entry.tenant_id
+def _due(entries: Iterable[AuditEntry]) -> dict[tuple[str, str], str]:
+    due = {
+        (entry.request_id, CERTIFIED[entry.type]): entry.tenant_id
         for entry in entries
-        if entry.request_id is not None and entry.type in ENDINGS
+        if entry.request_id is not None and entry.type in CERTIFIED
     }
+    # A first certificate that nobody has begun yet will tell of the withdrawal itself.
+    told = {(request_id, "withdrawal_completed") for request_id, kind in due if kind == "completed"}
+    return {place: tenant_id for place, tenant_id in due.items() if place not in told}
 
 
-def _note_endings(tx: Session, due: Mapping[str, str]) -> None:
-    """Remember the requests that can be certified, now that all they cite has its place."""
-    known = set(
-        tx.scalars(select(CertificateDue.request_id).where(CertificateDue.request_id.in_(due)))
+def _note_due(tx: Session, due: Mapping[tuple[str, str], str]) -> None:
+    """Remember what can be certified, now that all that is cited has its place."""
+    query = select(CertificateDue.request_id, CertificateDue.kind).where(
+        CertificateDue.request_id.in_({request_id for request_id, _ in due})
     )
+    known = {(request_id, kind) for request_id, kind in tx.execute(query)}
     rows = [
-        {"request_id": request_id, "tenant_id": tenant_id}
-        for request_id, tenant_id in due.items()
-        if request_id not in known
+        {"request_id": request_id, "kind": kind, "tenant_id": tenant_id}
+        for (request_id, kind), tenant_id in due.items()
+        if (request_id, kind) not in known
     ]
     if rows:
         tx.execute(insert(CertificateDue), rows)

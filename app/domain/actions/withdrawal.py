@@ -14,6 +14,7 @@ from app.domain import audit
 from app.domain.actions.leftovers import Prefix, of_lost_attempts, prefixes_of
 from app.domain.actions.queueing import succeed
 from app.domain.actions.recording import forget_dataset, forget_inputs
+from app.domain.actions.revoking import note_destroyed
 from app.domain.actions.running import require_fence
 from app.domain.audit import WORKER
 from app.domain.base import move
@@ -96,11 +97,14 @@ def complete(tx: Session, job_id: str, fence: int) -> Job:
             version.withdrawn_at = clock.database_now(tx)
             _forget_objects(version)
             move(tx, version, "withdrawn", WORKER, request_id=request.id, job_id=job.id)
+            note_destroyed(tx, version, job)
         forget_inputs(tx, request)
         _record_rows(tx, request, job)
         _finish(tx, request, job)
     elif job.version_id is not None:
-        _forget_objects(tx.get_one(Version, job.version_id))
+        version = tx.get_one(Version, job.version_id)
+        _forget_objects(version)
+        note_destroyed(tx, version, job)
     else:
         revision = tx.get_one(Revision, job.revision_id)
         revision.upload_key = None

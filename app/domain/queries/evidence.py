@@ -68,6 +68,18 @@ def issued(tx: Session, request: Request) -> list[IssuedCertificate]:
     return found
 
 
+def numbered(tx: Session, request: Request, number: int) -> IssuedCertificate:
+    """Return one of a request's certificates that stand in the signed log; 0 is the first.
+
+    Raises:
+        NotFound: There is none of this number yet.
+    """
+    found = issued(tx, request)
+    if number >= len(found):
+        raise NotFound("There is no such later certificate", code="certificate-not-issued")
+    return found[number]
+
+
 def certified(tx: Session, request_ids: Iterable[str]) -> set[str]:
     """Return which of these requests have a certificate in the signed log."""
     newest = select(SignedCheckpoint.size).order_by(SignedCheckpoint.size.desc()).limit(1)

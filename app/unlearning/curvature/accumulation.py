@@ -1,6 +1,5 @@
 """Add up the squared per-row gradients of one batch, parameter by parameter."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -9,6 +8,9 @@ from torch import Tensor
 
 from app.unlearning.curvature.rules.use import Use, rows_at_once
 from app.unlearning.curvature.tape import Tape
+
+_FEW = 2**16
+"""Scalars of output gradients, of all layers, that are so few that holding all costs nothing."""
 
 _TOGETHER = 2**21
 """Scalars of output gradients, of all layers, that are held together: 8 MiB of float32."""
@@ -26,8 +28,9 @@ class Accumulation:
             sums: Where to add, by slot.
         """
         self._tape, self._outputs, self._sums = tape, outputs, sums
-        times = Counter(use.slot for use in tape.uses)
-        self._shared = {slot for slot, count in times.items() if count > 1}
+        slots = [use.slot for use in tape.uses]
+        is_shared = len(set(slots)) < len(slots)
+        self._shared = {s for s in slots if slots.count(s) > 1} if is_shared else set[int]()
         self._unfinished: set[Use] = set()
         self._waiting: dict[int, list[tuple[Use, Tensor]]] = {}
         self._is_last = False
@@ -42,15 +45,20 @@ class Accumulation:
         """
         for together, is_last in _chunks(seeds, self._passes_together()):
             self._is_last, keep = is_last, not is_last
-            if len(together) == 1:
-                self._tape.backward(self._outputs, together[0], self._receive, keep=keep)
-            else:
+            if len(together) > 1:
                 stacked = torch.stack(together)
                 for uses, gradients in self._tape.gradients(self._outputs, stacked, keep=keep):
                     self._receive_several(uses, gradients)
+            elif self._tape.tapped_scalars <= _FEW:
+                for uses, gradient in self._tape.gradients(self._outputs, together[0], keep=keep):
+                    self._receive(uses, gradient)
+            else:
+                self._tape.backward(self._outputs, together[0], self._receive, keep=keep)
             self._add_shared()
         # What the last pass did not reach is still put off.
-        self._finish(set(self._unfinished))
+        for use in self._unfinished:
+            use.finish(self._sums[use.slot])
+        self._unfinished.clear()
 
     def _passes_together(self) -> int:
         if self._shared or not all(use.takes_several for use in self._tape.uses):
@@ -64,19 +72,22 @@ class Accumulation:
                 self._waiting.setdefault(use.slot, []).append((use, gradient))
             else:
                 use.fold(gradient, self._sums[use.slot])
-                self._unfinished.add(use)
-        self._finish_if_last(uses)
+                self._put_off(use)
 
     def _receive_several(self, uses: Sequence[Use], gradients: Tensor) -> None:
         """Take in the gradients of several passes, (passes, ...), at one output."""
         for use in uses:
-            use.fold_several(gradients, self._sums[use.slot])
-            self._unfinished.add(use)
-        self._finish_if_last(uses)
+            for gradient in gradients:
+                use.fold(gradient, self._sums[use.slot])
+            self._put_off(use)
 
-    def _finish_if_last(self, uses: Sequence[Use]) -> None:
+    def _put_off(self, use: Use) -> None:
+        """Wait for further passes, if there are any."""
         if self._is_last:
-            self._finish(self._unfinished.intersection(uses))
+            use.finish(self._sums[use.slot])
+            self._unfinished.discard(use)
+        else:
+            self._unfinished.add(use)
 
     def _add_shared(self) -> None:
         """Add shared parameters: the square of the sum over uses, not the sum of squares."""
@@ -93,11 +104,6 @@ class Accumulation:
                 else:
                     total.add_(gradients.square_().sum(0))
         self._waiting.clear()
-
-    def _finish(self, uses: Iterable[Use]) -> None:
-        for use in uses:
-            use.finish(self._sums[use.slot])
-            self._unfinished.discard(use)
 
 
 def _chunks(seeds: Iterable[Tensor], size: int) -> Iterator[tuple[list[Tensor], bool]]:

@@ -11,6 +11,9 @@ from torch import Tensor
 _BITS = 56
 """Random bits taken from one 64-bit number: seven whole bytes, of which none holds its sign."""
 
+_MANY = 512
+"""Signs of a row from which on unpacking bits is worth its preparations."""
+
 
 class Draws:
     """Random signs and uniform numbers, in the order of the rows."""
@@ -31,6 +34,9 @@ class Draws:
             (rows, *shape).
         """
         wanted = torch.Size(shape).numel()
+        if wanted < _MANY:
+            bits = torch.randint(0, 2, (rows, *shape), generator=self._generator, dtype=torch.int8)
+            return bits.mul_(2).sub_(1).to(like.device, like.dtype)
         numbers = torch.empty(rows, -(-wanted // _BITS), dtype=torch.int64)
         numbers.random_(generator=self._generator)
         places = numbers[..., None].view(torch.uint8)[..., : _BITS // 8].int().to(like.device)

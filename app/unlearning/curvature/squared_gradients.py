@@ -118,7 +118,7 @@ class SquaredGradients:
         """Add one batch by rules, or say why that is impossible and add nothing."""
         tape = Tape(self._parameters, len(inputs), self._rowless)
         with tape:
-            outputs = self._run(inputs)
+            outputs = self._run(inputs.detach())
         escaped = tape.escaped(outputs)
         if escaped:
             return tuple(f"{self._names[slot]}: {what}" for slot, what in sorted(escaped.items()))

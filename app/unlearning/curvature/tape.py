@@ -10,16 +10,22 @@ the caller can turn to a slower way: a parameter is never silently skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node
 from torch.overrides import TorchFunctionMode
 
 from app.unlearning.curvature.rules import RULES
 from app.unlearning.curvature.rules.derived import DerivedUse
 from app.unlearning.curvature.rules.use import Use
+
+_SEQUENCES = (list, tuple)
+
+_ANCHOR = torch.zeros((), requires_grad=True)
+"""Where every backward pass ends: what plain data is tied to, so that it has a gradient."""
 
 Receiver = Callable[[Sequence[Use], Tensor], None]
 """Takes the uses of one operation and the gradient at its output."""
@@ -53,8 +59,7 @@ class Tape(TorchFunctionMode):
         self._derived: list[tuple[Tensor, frozenset[int]]] = []
         self._rowless, self._questions = rowless, 0
         self._taps: list[tuple[Sequence[Use], GradientEdge]] = []
-        self._anchor = torch.zeros((), requires_grad=True)
-        self._handover = _Handover()
+        self._handover, self._is_listening = _Handover(), False
 
     def __torch_function__(
         self,
@@ -64,20 +69,22 @@ class Tape(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # whatever the operation returns
         """Run one operation, by its rule if it has one and uses a tracked parameter."""
-        return self.run(operation, *args, **(kwargs or {}))
-
-    def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run an operation as if the network had called it."""
+        kwargs = kwargs or {}
         rule = RULES.get(operation)
         if rule is not None:
             output = rule(self, operation, args, kwargs)
             if output is not None:
                 return output
         output = operation(*args, **kwargs)
-        sources = self._sources(args, kwargs)
-        if sources:
-            self._note_derived(output, sources)
+        for argument in args:
+            if id(argument) in self._slots or isinstance(argument, _SEQUENCES):
+                self._note_derived(output, self._sources(args, kwargs))
+                break
         return output
+
+    def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run an operation as if the network had called it."""
+        return self.__torch_function__(operation, (), args, kwargs)
 
     def slot(self, candidate: object) -> int | None:
         """Return the slot of a parameter, or of what was derived from some; None otherwise."""
@@ -110,12 +117,16 @@ class Tape(TorchFunctionMode):
         Returns:
             The same values, in a graph.
         """
-        uses = [own for use in uses for own in self._of_parameters(use)]
+        if self._derived:
+            uses = [own for use in uses for own in self._of_parameters(use)]
         self.uses.extend(uses)
         self.tapped_scalars += output.numel()
-        tapped: Tensor = _Tap.apply(output, self._anchor, self._handover, uses, is_view)
-        self._taps.append((uses, get_gradient_edge(tapped)))
-        return tapped
+        tapped: Any = output if output.requires_grad else _Tap.apply(output, _ANCHOR, is_view)
+        node, place = tapped.grad_fn, tapped.output_nr
+        # The graph lives as long as the outputs do, without an owner in every edge.
+        self._taps.append((uses, GradientEdge(node, place)))
+        result: Tensor = tapped
+        return result
 
     def backward(self, outputs: Tensor, seed: Tensor, receiver: Receiver, *, keep: bool) -> None:
         """Back-propagate ``seed`` from ``outputs`` and hand every tapped gradient to ``receiver``.
@@ -128,34 +139,41 @@ class Tape(TorchFunctionMode):
         """
         if not outputs.requires_grad:
             return
+        if not self._is_listening:
+            for uses, edge in self._taps:
+                edge.node.register_prehook(partial(self._handover, uses, edge.output_nr))
+            self._is_listening = True
         self._handover.receiver = receiver
         try:
-            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[self._anchor])
+            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[_ANCHOR])
         finally:
             self._handover.receiver = None
 
     def gradients(
         self, outputs: Tensor, seeds: Tensor, *, keep: bool
     ) -> Iterator[tuple[Sequence[Use], Tensor]]:
-        """Back-propagate several seeds at once.
+        """Back-propagate one seed, or several at once.
 
-        All gradients are held together, so this is for few and narrow layers.
+        All gradients are held together, so this is for few and narrow layers, where it is faster.
 
         Args:
             outputs: What the recorded forward pass returned.
-            seeds: (passes, *outputs.shape).
+            seeds: Of the shape of ``outputs``, or (passes, *outputs.shape).
             keep: Keep the graph for another backward pass.
 
         Yields:
-            The uses of every operation that the gradients reach, and the gradients at its output,
-            (passes, ...), from the last operation to the first.
+            The uses of every operation that the gradients reach, and the gradient at its output,
+            with or without passes, from the last operation to the first.
         """
         if not outputs.requires_grad or not self._taps:
             return
-        self._handover.receiver = None
-        edges = [edge for _, edge in reversed(self._taps)]
         found = torch.autograd.grad(
-            outputs, edges, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=True
+            outputs,
+            [edge for _, edge in reversed(self._taps)],
+            seeds,
+            retain_graph=keep,
+            allow_unused=True,
+            is_grads_batched=seeds.dim() > outputs.dim(),
         )
         for (uses, _), gradient in zip(reversed(self._taps), found, strict=True):
             if gradient is not None:
@@ -189,6 +207,8 @@ class Tape(TorchFunctionMode):
 
     def _note_derived(self, output: Any, sources: frozenset[int]) -> None:
         """Track what was computed from parameters alone under slots of its own."""
+        if not sources:
+            return
         for tensor in _tensors(output):
             if tensor.requires_grad and id(tensor) not in self._slots:
                 self._slots[id(tensor)] = len(self._parameters) + len(self._derived)
@@ -219,25 +239,25 @@ class _Handover:
     def __init__(self) -> None:
         self.receiver: Receiver | None = None
 
-    def __call__(self, uses: Sequence[Use], gradient: Tensor) -> None:
-        if self.receiver is not None:
+    def __call__(
+        self, uses: Sequence[Use], place: int, gradients: tuple[Tensor | None, ...]
+    ) -> None:
+        gradient = gradients[place]
+        if self.receiver is not None and gradient is not None:
             self.receiver(uses, gradient)
 
 
 class _Tap(torch.autograd.Function):
-    """The identity, whose backward pass shows the gradient to a callback."""
+    """The identity on plain data, which makes it part of a graph."""
 
     @staticmethod
     def forward(
         ctx: Any,  # torch gives the context no public type
         output: Tensor,
-        anchor: Tensor,  # noqa: ARG004 - it makes the output part of a graph
-        hand_over: Callable[[Sequence[Use], Tensor], None],
-        uses: Sequence[Use],
+        anchor: Tensor,  # noqa: ARG004 - it is what requires a gradient
         is_view: bool,
     ) -> Tensor:
-        """Pass the output on, in a graph even where the operation's input is plain data."""
-        ctx.hand_over, ctx.uses = hand_over, uses
+        """Pass the output on."""
         if is_view:
             return output.view_as(output)
         # Not a view, so that an activation may still overwrite it in place.
@@ -245,10 +265,9 @@ class _Tap(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        """Show the gradient and pass it on."""
-        ctx.hand_over(ctx.uses, gradients[0])
-        return gradients[0] if ctx.needs_input_grad[0] else None, None, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:  # noqa: ARG004
+        """End the backward pass: there is nothing before plain data."""
+        return None, None, None
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

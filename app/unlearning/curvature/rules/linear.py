@@ -6,7 +6,6 @@ Several backward passes over the same input share it, because the squares of G a
 With a sequence axis the per-row gradient G_n^T A_n is a product of its own.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,9 @@ from torch import Tensor
 
 from app.unlearning.curvature.rules.recorder import Arguments, Operation, Recorder
 from app.unlearning.curvature.rules.use import Factors, TrailingOffset, Use, rows_at_once
+
+_LARGE = 1 << 15
+"""Scalars of a weight from which on a product for one row is large enough for a call of its own."""
 
 
 class OutputSquares:
@@ -29,22 +31,17 @@ class OutputSquares:
         self._passes = 0
         self._sum: Tensor | None = None
 
-    def add(self, gradients: Tensor, passes: int) -> None:
-        """Add the squares of some gradients, once even if both sharers bring them.
+    def add(self, gradient: Tensor, passes: int) -> None:
+        """Add the squares of a gradient, once even if both sharers bring it.
 
         Args:
-            gradients: Gradients with respect to the layer's output, of one pass or of several.
-            passes: How many passes the sharer that brings them has seen by now.
+            gradient: Gradient with respect to the layer's output.
+            passes: Which backward pass this is for the sharer that brings it, from 1.
         """
-        if passes <= self._passes:
-            return
-        self._passes = passes
-        if gradients.numel() != math.prod(self._shape):
-            squares = gradients.reshape(-1, *self._shape).square().sum(0)
-            self._sum = squares if self._sum is None else self._sum.add_(squares)
-            return
-        flat = gradients.reshape(self._shape)
-        self._sum = flat * flat if self._sum is None else self._sum.addcmul_(flat, flat)
+        if passes > self._passes:
+            self._passes = passes
+            flat = gradient if gradient.dim() == 2 else gradient.reshape(self._shape)
+            self._sum = flat * flat if self._sum is None else self._sum.addcmul_(flat, flat)
 
     def total(self) -> Tensor | None:
         """Return the sum, (rows, outputs); None if there was no pass."""
@@ -74,11 +71,11 @@ class LinearWeight(Use):
         """
         super().__init__(slot)
         self._layout = layout
-        self._inputs = inputs.detach().reshape(*layout[:2], inputs.shape[-1])
+        self._inputs = inputs.detach().reshape(layout[0], layout[1], -1)
         self._squares = squares
         self._passes = 0
         self._transposed = transposed
-        self.takes_several = self._factors
+        self._factors = self.takes_several = layout[1] == 1
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G, or multiply at once where rows have several positions."""
@@ -87,14 +84,6 @@ class LinearWeight(Use):
             self._squares.add(gradient, self._passes)
         else:
             self.add_squares(gradient, total)
-
-    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
-        """Add up the squares of G of several passes."""
-        if self._factors:
-            self._passes += len(gradients)
-            self._squares.add(gradients, self._passes)
-        else:
-            super().fold_several(gradients, total)
 
     def finish(self, total: Tensor) -> None:
         """Multiply the collected squares of G with the squares of A."""
@@ -109,12 +98,22 @@ class LinearWeight(Use):
             return
         rows = len(self._inputs)
         step = rows_at_once(rows, total)
+        if step == 1 or (total.device.type == "cpu" and total.numel() >= _LARGE):
+            self._add_row_after_row(gradient, total)
+            return
         for start in range(0, rows, step):
             weights = self.row_gradients(gradient, start, start + step)
-            if step == 1:
-                total.addcmul_(weights[0], weights[0])
-            else:
-                total.add_(weights.square_().sum(0))
+            total.add_(weights.square_().sum(0))
+
+    def _add_row_after_row(self, gradient: Tensor, total: Tensor) -> None:
+        """Reuse one buffer, which stays in the cache, for all rows."""
+        left, right = self._split(gradient), self._inputs
+        if self._transposed:
+            left, right = right, left
+        weights = torch.empty_like(total)
+        for outgoing, incoming in zip(left.transpose(1, 2), right, strict=True):
+            torch.mm(outgoing, incoming, out=weights)
+            total.addcmul_(weights, weights)
 
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the weight gradients of rows ``start`` to ``stop``."""
@@ -159,10 +158,6 @@ class LinearWeight(Use):
         features = self._inputs.shape[2]
         return index % features, index // features
 
-    @property
-    def _factors(self) -> bool:
-        return self._layout[1] == 1
-
     def _split(self, gradient: Tensor) -> Tensor:
         return gradient.reshape(self._layout)
 
@@ -186,12 +181,8 @@ class LinearBias(TrailingOffset):
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G."""
-        self.fold_several(gradient[None], total)
-
-    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
-        """Add up the squares of G of several passes."""
-        self._passes += len(gradients)
-        self._squares.add(gradients, self._passes)
+        self._passes += 1
+        self._squares.add(gradient, self._passes)
 
     def factors(self, index: Tensor) -> Factors | None:
         """Read each derivative off the output gradient."""
@@ -212,8 +203,11 @@ def linear(
     Returns:
         The output, or None if the operation is not for this rule.
     """
-    call = Arguments.bind(("input", "weight", "bias"), args, kwargs)
-    return _affine(recorder, operation, call, "input", "weight", "bias", transposed=False)
+    if kwargs:
+        call = Arguments.bind(("input", "weight", "bias"), args, kwargs)
+        args = (call["input"], call["weight"], call.get("bias"))
+    bias = args[2] if len(args) > 2 else None
+    return _affine(recorder, operation, args[0], args[1], bias, transposed=False)
 
 
 def addmm(
@@ -224,13 +218,12 @@ def addmm(
     Returns:
         The output, or None if the operation is not for this rule.
     """
-    call = Arguments.bind(("input", "mat1", "mat2"), args, kwargs)
-    if set(call) - {"input", "mat1", "mat2"}:
+    if len(args) != 3 or kwargs:
         return None
-    bias = call["input"]
-    if recorder.slot(bias) is not None and bias.shape != call["mat2"].shape[1:]:
+    bias, inputs, weight = args
+    if recorder.slot(bias) is not None and bias.shape != weight.shape[1:]:
         return None
-    return _affine(recorder, operation, call, "mat1", "mat2", "input", transposed=True)
+    return _affine(recorder, _addmm, inputs, weight, bias, transposed=True)
 
 
 def matmul(
@@ -243,33 +236,43 @@ def matmul(
     """
     if len(args) != 2 or kwargs or args[1].dim() != 2:
         return None
-    call = Arguments(input=args[0], other=args[1])
-    return _affine(recorder, torch.matmul, call, "input", "other", "bias", transposed=True)
+    return _affine(recorder, _matmul, *args, None, transposed=True)
+
+
+def _addmm(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, inputs, weight)
+
+
+def _matmul(inputs: Tensor, weight: Tensor, _: None) -> Tensor:
+    return torch.matmul(inputs, weight)
 
 
 def _affine(
     recorder: Recorder,
     operation: Operation,
-    call: Arguments,
-    inputs: str,
-    weight: str,
-    bias: str,
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
     *,
     transposed: bool,
 ) -> Tensor | None:
-    features, rows = call[inputs], recorder.rows
-    positions, rest = divmod(features.numel(), rows * features.shape[-1])
-    if features.dim() < 2 or rest:
-        return None
-    weight_slot, bias_slot = call.slots(recorder, weight, bias)
+    weight_slot, bias_slot = recorder.slot(weight), recorder.slot(bias)
     if weight_slot is None and bias_slot is None:
         return None
-    output: Tensor = operation(**call)
+    rows = recorder.rows
+    positions, rest = divmod(inputs.numel(), rows * inputs.shape[-1])
+    if rest or inputs.dim() < 2:
+        return None
+    output: Tensor = operation(
+        inputs,
+        weight if weight_slot is None else weight.detach(),
+        bias if bias is None or bias_slot is None else bias.detach(),
+    )
     layout = (rows, positions, output.shape[-1])
-    squares = OutputSquares(rows, output.shape[-1])
+    squares = OutputSquares(rows, layout[2])
     uses: list[Use] = []
     if weight_slot is not None:
-        uses.append(LinearWeight(weight_slot, features, squares, layout, transposed=transposed))
+        uses.append(LinearWeight(weight_slot, inputs, squares, layout, transposed=transposed))
     if bias_slot is not None:
         uses.append(
             LinearBias(bias_slot, squares, layout)

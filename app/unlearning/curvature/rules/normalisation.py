@@ -17,6 +17,7 @@ from app.unlearning.curvature.rules.use import (
     ReducedUse,
     TrailingOffset,
     Use,
+    rows_at_once,
 )
 from app.unlearning.errors import NotApplicable
 
@@ -72,7 +73,10 @@ class ChannelScale(ReducedUse):
             sums, products = gradient, gradient * self._inputs
         else:
             flat, inputs = gradient.flatten(2), self._inputs.flatten(2)
-            sums, products = flat.sum(2), torch.einsum("rcl,rcl->rc", flat, inputs)
+            step = rows_at_once(len(flat), flat[0])
+            parts = zip(flat.split(step), inputs.split(step), strict=True)
+            products = torch.cat([(ours * theirs).sum(2) for ours, theirs in parts])
+            sums = flat.sum(2)
         if self._shift is not None:
             products = products - self._shift * sums
         return products if self._factor is None else products * self._factor
@@ -178,7 +182,8 @@ def batch_norm(
     if weight is None and bias is None:
         return None
     factor = torch.rsqrt(call["running_var"] + call.get("eps", 1e-5))
-    output = _affine_per_channel(call, factor)
+    scale = factor if call.get("weight") is None else factor * call["weight"]
+    output: Tensor = _FixedBatchNorm.apply(operation, call, call["input"], scale)
     uses: list[Use] = []
     if weight is not None:
         uses.append(ChannelScale(weight, call["input"], call["running_mean"], factor))
@@ -187,15 +192,26 @@ def batch_norm(
     return recorder.tap(output, uses)
 
 
-def _affine_per_channel(call: Arguments, factor: Tensor) -> Tensor:
-    """Return input * scale + shift, whose backward pass is one product.
+class _FixedBatchNorm(torch.autograd.Function):
+    """Batch norm with fixed statistics, whose backward pass is one product.
 
     The operation's own backward pass also computes what only the scale and the offset need.
     """
-    inputs: Tensor = call["input"]
-    scale = factor if call.get("weight") is None else factor * call["weight"]
-    shift = -call["running_mean"] * scale
-    if call.get("bias") is not None:
-        shift = shift + call["bias"]
-    along = (1, -1) + (1,) * (inputs.dim() - 2)
-    return torch.addcmul(shift.to(inputs).view(along), inputs, scale.to(inputs).view(along))
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # torch gives the context no public type
+        operation: Operation,
+        call: Arguments,
+        inputs: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """Run the operation."""
+        ctx.scale = scale.to(inputs).view(1, -1, *(1,) * (inputs.dim() - 2))
+        output: Tensor = operation(**{**call, "input": inputs})
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor, None]:
+        """Scale the gradient as the input was scaled."""
+        return None, None, gradients[0] * ctx.scale, None

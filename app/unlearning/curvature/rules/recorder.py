@@ -56,8 +56,9 @@ class Arguments(dict[str, Any]):
         The operation then computes the gradient of its input alone; that of the parameter is
         what the recorded uses are for.
         """
-        slots = tuple(recorder.slot(self.get(name)) for name in names)
-        for name, slot in zip(names, slots, strict=True):
-            if slot is not None:
+        slots = []
+        for name in names:
+            slots.append(recorder.slot(self.get(name)))
+            if slots[-1] is not None:
                 self[name] = self[name].detach()
-        return slots
+        return tuple(slots)

@@ -61,11 +61,6 @@ class Use(ABC):
         """
         self.add_squares(gradient, total)
 
-    def fold_several(self, gradients: Tensor, total: Tensor) -> None:
-        """Take in the output gradients of several passes, (passes, ...), as :meth:`fold` one."""
-        for gradient in gradients:
-            self.fold(gradient, total)
-
     def finish(self, total: Tensor) -> None:  # noqa: B027 - most rules put nothing off
         """Add to ``total`` whatever :meth:`fold` put off."""
 
