@@ -14,11 +14,18 @@ from app.unlearning.distillation.calibration import ENOUGH_HELD_OUT
 from app.unlearning.distillation.head_split import split_head
 from app.unlearning.distillation.material import FEWEST_RETAINED
 from app.unlearning.errors import NotApplicable
-from app.unlearning.problem import Kind, Problem
+from app.unlearning.problem import Problem
 from app.unlearning.update import JSON
 
 Fact = Literal["perturbed", "convex", "edited", "retrainable", "distillable"]
 Size = Literal["small", "medium", "large"]
+Asked = Literal[
+    "deletion",
+    "label_correction",
+    "feature_correction",
+    "corrections",
+    "deletion_and_correction",
+]
 
 SMALL, MEDIUM = 1_000_000, 100_000_000
 """Parameters up to which a network is small, and up to which it is of medium size."""
@@ -27,7 +34,8 @@ MANY = 0.05
 EVERYWHERE = 0.5
 """Share of the training rows from which corrected features are a column that changes everywhere."""
 
-CORRECTIONS: Final[tuple[Kind, ...]] = ("label_correction", "feature_correction", "mixed")
+CORRECTIONS: Final[tuple[Asked, ...]] = ("label_correction", "feature_correction", "corrections")
+DELETIONS: Final[tuple[Asked, ...]] = ("deletion", "deletion_and_correction")
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,9 @@ class Situation:
     """What the choice depends on.
 
     Attributes:
-        kind: What is asked.
+        kind: What is asked; ``corrections`` are of labels and of features. Rows that come back
+            corrected teach the network what it should have learned; one that is deleted beside
+            them teaches nothing, so that it decides: ``deletion_and_correction``.
         size: Of the network, by its trainable parameters.
         affected_share: Affected rows as a share of the training rows.
         facts: Those that hold: ``perturbed``, training put noise into the objective, as the recipe
@@ -46,7 +56,7 @@ class Situation:
             and held-out rows.
     """
 
-    kind: Kind
+    kind: Asked
     size: Size
     affected_share: float
     facts: frozenset[Fact]
@@ -77,7 +87,7 @@ class Line:
 
     method: str
     reason: str
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[Asked, ...] = ()
     sizes: tuple[Size, ...] = ()
     holds: tuple[Fact, ...] = ()
     more_than: float = -1.0
@@ -114,6 +124,13 @@ TABLE: Final = (
         more_than=MANY,
     ),
     Line(
+        "retrain",
+        "some rows are deleted and others corrected; what relearns the ones does not forget the "
+        "others, and the recipe is known",
+        kinds=("deletion_and_correction",),
+        holds=("retrainable",),
+    ),
+    Line(
         "reference_distillation",
         "a deletion from a network with retained and held-out rows at hand: a reference that never "
         "saw the rows says how they should be answered, and whether the result would pass",
@@ -145,10 +162,10 @@ TABLE: Final = (
     ),
     Line(
         "sparse_newton",
-        "a deletion from a network that cannot be distilled, for want of held-out rows, of classes "
-        "or of a head: the edited loss is minimised over the few scalars that gain most, and the "
-        "measurements decide whether that is enough",
-        kinds=("deletion",),
+        "a deletion that cannot be distilled, for want of held-out rows, of classes or of a head, "
+        "or for the corrections beside it: the edited loss is minimised over the few scalars that "
+        "gain most, and the measurements decide whether that is enough",
+        kinds=DELETIONS,
         holds=("edited",),
     ),
     Line(
@@ -182,11 +199,23 @@ def situation_of(problem: Problem) -> Situation:
         "distillable": _is_distillable(problem),
     }
     return Situation(
-        kind=problem.kind,
+        kind=asked(problem),
         size=size_of(problem.parameter_count),
         affected_share=len(problem.forget) / max(1, problem.original_total),
         facts=frozenset(fact for fact, holds in found.items() if holds),
     )
+
+
+def asked(problem: Problem) -> Asked:
+    """What a problem asks, told by its rows where its kind leaves it open.
+
+    Rows of a correction that another request deletes have no replacement either.
+    """
+    if problem.kind == "deletion":
+        return "deletion"
+    if problem.deletes:
+        return "deletion_and_correction"
+    return "corrections" if problem.kind == "mixed" else problem.kind
 
 
 def size_of(parameters: int) -> Size:

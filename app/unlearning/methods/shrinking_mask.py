@@ -91,10 +91,10 @@ class ShrinkingMask(Method):
             The update; empty if it would not lower the edited loss.
 
         Raises:
-            NotApplicable: It is a deletion, or no edited row is at hand.
+            NotApplicable: Rows are deleted, or no edited row is at hand.
             NonFinite: The curvature or a new value is not finite.
         """
-        if problem.kind == "deletion":
+        if problem.kind == "deletion" or problem.deletes:
             raise NotApplicable("rows that are deleted without a replacement teach nothing")
         count = budget_count(self.fraction, problem.parameter_count)
         if count == 0 or problem.nothing_changes:

@@ -13,15 +13,17 @@ from app.unlearning.methods.choice import (
     MEDIUM,
     SMALL,
     TABLE,
+    Asked,
     Fact,
     Situation,
     Size,
+    asked,
     choose,
     situation_of,
     size_of,
 )
 from app.unlearning.methods.registry import method_class
-from app.unlearning.problem import Kind, Problem
+from app.unlearning.problem import Problem
 from app.unlearning.rows import Rows, TensorRows, empty
 from tests.unlearning.certified.trained import Case
 from tests.unlearning.methods.problems import blobs, network, ridge
@@ -29,7 +31,7 @@ from tests.unlearning.methods.problems import blobs, network, ridge
 AT_HAND: tuple[Fact, ...] = ("edited", "retrainable", "distillable")
 
 
-def when(kind: Kind, *facts: Fact, share: float = 0.01, size: Size = "small") -> Situation:
+def when(kind: Asked, *facts: Fact, share: float = 0.01, size: Size = "small") -> Situation:
     return Situation(kind, size, share, frozenset(facts))
 
 
@@ -45,6 +47,10 @@ MEANT: list[tuple[str, list[Situation]]] = [
         when("label_correction", "convex", "edited", size="large"),
     ]),
     ("retrain", [when("deletion", *AT_HAND, share=MANY + 0.001)]),
+    ("retrain", [
+        when("deletion_and_correction", *AT_HAND),
+        when("deletion_and_correction", "edited", "retrainable", share=0.9, size="large"),
+    ]),
     ("reference_distillation", [
         when("deletion", *AT_HAND, share=MANY),
         when("deletion", "edited", "distillable", share=0.3),
@@ -54,13 +60,23 @@ MEANT: list[tuple[str, list[Situation]]] = [
         when("label_correction", *AT_HAND, share=0.9),
         when("feature_correction", *AT_HAND, share=0.4, size="medium"),
         when("feature_correction", "edited", "distillable", share=0.9),
-        when("mixed", "edited"),
+        when("corrections", "edited"),
     ]),
     ("sparse_newton", [when(kind, *AT_HAND, size="large") for kind in CORRECTIONS]),
-    ("sparse_newton", [when("deletion", "edited", "retrainable")]),
+    ("sparse_newton", [
+        when("deletion", "edited", "retrainable"),
+        when("deletion_and_correction", "edited", "distillable"),
+    ]),
     ("saps", [when("label_correction"), when("feature_correction", "convex", share=1.0)]),
     ("retrain", [when("deletion", "retrainable", "distillable")]),
 ]  # fmt: skip
+
+
+# What a method that serves two kinds of request is taken to serve together, by the harder of them.
+SERVED_AS: dict[str, str] = {
+    "corrections": "feature_correction",
+    "deletion_and_correction": "deletion",
+}
 
 
 @pytest.mark.parametrize("number", range(len(TABLE)))
@@ -76,12 +92,13 @@ def test_the_lines_name_methods_that_serve_their_requests() -> None:
     for line in TABLE:
         assert line.method in method_names()
         served = set(method_class(line.method).kinds)
-        assert set(line.kinds) - {"mixed"} <= served
+        assert {SERVED_AS.get(kind, kind) for kind in line.kinds} <= served
 
 
 def test_nothing_at_hand_is_refused() -> None:
     assert choose(when("deletion")) is None
     assert choose(when("deletion", "convex")) is None
+    assert choose(when("deletion_and_correction", "distillable")) is None
     nothing = replace(network("deletion"), retained=empty(), recipe=None)
     with pytest.raises(NotApplicable):
         make_method("auto", {}).unlearn(nothing)
@@ -93,6 +110,9 @@ def rows(count: int) -> Rows:
 
 FREE = replace(network("deletion"), recipe=None)
 CORRECTED = network("label_correction")
+TWO_KINDS = replace(CORRECTED, kind="mixed")
+# Of the thirty affected rows only twenty come back.
+PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +127,10 @@ CORRECTED = network("label_correction")
         # Every row corrected: nothing is retained, and nothing is missing.
         (replace(CORRECTED, retained=empty(), retained_total=0, recipe=None), {"edited"},
          "shrinking_mask"),
+        (TWO_KINDS, set(AT_HAND), "shrinking_mask"),
+        (PARTLY_DELETED, set(AT_HAND), "retrain"),
+        (replace(PARTLY_DELETED, kind="label_correction"), set(AT_HAND), "retrain"),
+        (replace(PARTLY_DELETED, recipe=None), {"edited", "distillable"}, "sparse_newton"),
         (ridge("deletion")[0], {"convex", "edited"}, "influence"),
         (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), None,
          "certified_update"),
@@ -121,6 +145,18 @@ def test_facts_are_read_off_a_problem(
     assert line.method == method
     if facts is not None:
         assert situation.facts == facts
+
+
+def test_what_is_asked_is_told_by_the_rows() -> None:
+    few = replace(PARTLY_DELETED, forget=rows(20))
+    problems = (TWO_KINDS, PARTLY_DELETED, few, CORRECTED, network("deletion"))
+    assert [asked(problem) for problem in problems] == [
+        "corrections",
+        "deletion_and_correction",
+        "corrections",
+        "label_correction",
+        "deletion",
+    ]
 
 
 def test_sizes_and_shares_are_counted() -> None:

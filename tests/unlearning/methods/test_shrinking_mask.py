@@ -177,6 +177,10 @@ def test_the_curvature_kept_with_the_version_ranks_at_no_cost() -> None:
     assert correct(kept, steps=20, ranking="movement").diagnostics["estimator"] == "none"
 
 
-def test_deletions_are_refused() -> None:
-    with pytest.raises(NotApplicable):
-        correct(network("deletion"))
+def test_deletions_are_refused_alone_and_beside_corrections() -> None:
+    problem = mislabelled()
+    X, y = signals(800, 3)
+    partly = replace(problem, kind="mixed", replacement=TensorRows(X[:100], y[:100]))
+    for deleting in (network("deletion"), partly):
+        with pytest.raises(NotApplicable, match="teach nothing"):
+            correct(deleting)
