@@ -142,15 +142,14 @@ def test_error_brings_the_last_words_of_the_service(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def end_badly() -> None:
-        with temporary_service():
-            (log,) = tmp_path.glob("lethe-*/service.log")
-            # It answers a moment before it says so.
-            assert eventually(lambda: "Lethe listens on http://127.0.0.1:" in log.read_text())
-            raise RuntimeError("something else")
+    def stumble() -> None:
+        (log,) = tmp_path.glob("lethe-*/service.log")
+        # It answers a moment before it says so.
+        assert eventually(lambda: "Lethe listens on http://127.0.0.1:" in log.read_text())
+        raise RuntimeError("something else")
 
-    with pytest.raises(RuntimeError) as error:
-        end_badly()
+    with pytest.raises(RuntimeError) as error, temporary_service():
+        stumble()
 
     assert "Lethe listens on http://127.0.0.1:" in error.value.__notes__[0]
 
