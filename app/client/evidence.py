@@ -53,6 +53,10 @@ class Evidence(Transfers):
         """Return the proof that a tree continues an earlier one."""
         return self.get("/v1/log/proof/consistency", **{"from": size, "to": later_size})
 
+    def statistics(self, year: int, regulation: str | None = None) -> Document:
+        """Return what became of the requests of a year, and in how many days."""
+        return self.get("/v1/statistics", year=year, regulation=regulation)
+
     def certificate(self, request_id: str) -> Document:
         """Return a request's certificate, a DSSE envelope."""
         return self.get(f"/v1/requests/{request_id}/certificate")

@@ -4,6 +4,7 @@ import csv
 import io
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean, median
 
 import httpx
 import pytest
@@ -214,9 +215,19 @@ def test_a_register_of_a_part(
     assert 'filename="register-requests.csv"' in answer.headers["content-disposition"]
 
 
-@pytest.mark.parametrize("query", ["register=all", "received_from=yesterday", "regulation=A"])
-def test_other_registers_are_refused(http: httpx.Client, query: str) -> None:
-    assert http.get(f"/v1/register.csv?{query}").status_code == 422
+@pytest.mark.parametrize(
+    "path",
+    [
+        "register.csv?register=all",
+        "register.csv?received_from=yesterday",
+        "register.csv?regulation=A",
+        "statistics",
+        "statistics?year=0",
+        "statistics?year=99999",
+    ],
+)
+def test_other_questions_are_refused(http: httpx.Client, path: str) -> None:
+    assert http.get(f"/v1/{path}").status_code == 422
 
 
 def test_more_requests_than_one_part_are_all_there(service: Service, tmp_path: Path) -> None:
@@ -225,6 +236,46 @@ def test_more_requests_than_one_part_are_all_there(service: Service, tmp_path: P
     ids = [make.delete(tenant_id, dataset, f"nobody{n}") for n in range(205)]
     with service.client(key) as owner:
         assert [row["request_id"] for row in rows(owner, tmp_path)] == sorted(ids)
+
+
+ANSWERED = ("complied with in whole", "complied with in part", "no such data held", "denied")
+
+
+def days_of(row: dict[str, str]) -> float:
+    times = [datetime.fromisoformat(row[name]) for name in TIMES if row[name]]
+    return (times[-1] - min(times)).total_seconds() / 86400
+
+
+TIMES = ("submitted_at", "received_at", "responded_at")
+
+
+def test_the_figures_of_a_year_are_those_of_the_register(
+    client: Lethe, filed: dict[str, str], tmp_path: Path
+) -> None:
+    found = rows(client, tmp_path)
+    year = datetime.fromisoformat(found[0]["received_at"]).year
+    for regulation in (None, "gdpr", "ccpa"):
+        shown = client.statistics(year, regulation)
+        assert (shown["year"], shown["regulation"]) == (year, regulation)
+        for kind, right in (("deletion", "erasure"), ("correction", "correction")):
+            chosen = [
+                row
+                for row in found
+                if row["right"] == right and regulation in {None, row["regulation"]}
+            ]
+            responses = [row["response"] for row in chosen]
+            figures = shown[kind]
+            assert figures["received"] == len(chosen)
+            assert figures["in_whole"] == responses.count("complied with in whole") + (
+                responses.count("no such data held")
+            )
+            assert figures["open"] == responses.count("open")
+            assert figures["cancelled"] == responses.count("cancelled by the requester")
+            assert figures["denied"] == figures["in_part"] == 0
+            days = [days_of(row) for row in chosen if row["response"] in ANSWERED]
+            assert figures["mean_days"] == (pytest.approx(fmean(days)) if days else None)
+            assert figures["median_days"] == (pytest.approx(median(days)) if days else None)
+    assert client.statistics(year - 1)["deletion"]["received"] == 0
 
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"

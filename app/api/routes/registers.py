@@ -1,21 +1,23 @@
 """Registers for data protection officers and authorities, as CSV."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple, fields
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.api import csv_lines, streams
-from app.api.dependencies import Auditor
+from app.api.answers import plain
+from app.api.dependencies import Auditor, Look
 from app.api.errors import problems
 from app.api.routing import ApiRoute
 from app.api.schemas.base import Time
+from app.api.schemas.registers import FiguresOut, StatisticsOut
 from app.api.schemas.requests import Regulation
 from app.domain.errors import Refused
-from app.domain.queries import registers
+from app.domain.queries import registers, statistics
 from app.domain.queries.registers import Period, ProcessingRecord, RequestRecord
 
 Record = TypeVar("Record", RequestRecord, ProcessingRecord)
@@ -68,6 +70,19 @@ def get_register(
     return StreamingResponse(
         streams.gathered(pieces), headers=headers, media_type=csv_lines.MEDIA_TYPE
     )
+
+
+@router.get("/statistics", response_model=StatisticsOut)
+def get_statistics(
+    caller: Auditor,
+    tx: Look,
+    year: Annotated[int, Query(ge=2000, le=9998, description="In which they were received.")],
+    regulation: Regulation | None = None,
+) -> Response:
+    """Count a year's requests, what became of them and in how many days (CCPA section 7102)."""
+    found = statistics.of_year(tx, caller.tenant_id, year, regulation)
+    figures = {kind: FiguresOut(**asdict(value)) for kind, value in found.items()}
+    return plain(StatisticsOut(year=year, regulation=regulation, **figures))
 
 
 def _lines(kind: type[Record], records: Iterator[Record]) -> Iterator[bytes]:
