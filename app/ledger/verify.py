@@ -438,7 +438,7 @@ LAYOUT = re.compile(
     r"|entries/[0-9]{1,19}\.(json|tlog-proof)|consistency/[0-9]{1,19}\.json"
     r"|reports/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.json"
 )
-MOST_FILES = 4096
+MOST_FILES = 1 << 14
 LARGEST_EVIDENCE = 1 << 26
 """Bytes of all files together; an archive has less than 1024 more for each."""
 BROKEN = (
