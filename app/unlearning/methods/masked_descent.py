@@ -1,7 +1,10 @@
 """Adam on the selected scalars only, keeping the best point seen on a fixed sample.
 
 A fresh optimiser state, a mask on the update and not only on the gradient (moments would leak
-otherwise), no decay outside the selection: scalars that are not selected keep their bits.
+otherwise), no decay outside the selection: scalars that are not selected keep their bits. Adam does
+not depend on the units of the loss as long as gradients are far above its epsilon of 1e-8, below
+which they count as noise. Mini-batches are drawn by position: with the order of the rows their
+draw changes, unless one batch takes all rows.
 """
 
 from collections.abc import Callable, Mapping

@@ -32,7 +32,8 @@ class SparseNewton(Method):
     """Minimise the edited loss over the scalars of largest Newton decrement.
 
     Never raises the edited loss on the rows it is judged on. Empirical: it says nothing about what
-    the scalars outside the selection remember.
+    the scalars outside the selection remember. A correction there and back returns only if the
+    whole network may change: the way back begins elsewhere and selects other scalars.
     """
 
     title: ClassVar[str] = "Sparse Newton update"
