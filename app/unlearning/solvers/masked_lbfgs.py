@@ -66,7 +66,7 @@ def masked_lbfgs(
         start: Full tensors of at least the parameters with selected coordinates.
         selection: What may change.
         max_steps: Most accepted steps.
-        tolerance: Largest absolute gradient entry at which to stop, as a share of that at the start.
+        tolerance: Largest absolute gradient entry at which to stop, as a share of the first one.
         history: Pairs remembered.
         progress: Told the fraction of ``max_steps`` made after each step; may raise to abort.
 
@@ -161,7 +161,7 @@ def _shrink(before: float, after: float, drop: float) -> float:
 
 
 def _first_length(gradient: Tensor) -> float:
-    """Move all coordinates together by one: backtracking follows the parabola to a better length."""
+    """Move the coordinates by one in all; backtracking finds a better length on a parabola."""
     return 1.0 / float(gradient.abs().sum())
 
 
