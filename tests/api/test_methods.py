@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from app.client import ApiProblem, Lethe
 from app.client.connection import Document
 from app.domain import methods
+from app.domain.catalog import Version
+from app.infra import db
 from tests.api.conftest import Service
 from tests.e2e.material import COLUMNS, Material, make_material, version_order
 from tests.e2e.test_certified import Trained
@@ -24,7 +27,7 @@ NAMES = tuple(methods.names())
 CHOSEN: dict[str, Any] = {
     # With half the limit the method may well refuse its own result.
     "refuse_above": None,
-    # What constants alone bound for one row of a hundred, the noise hides at no smaller epsilon.
+    # What constants alone bound for one row of a hundred is more than an epsilon of one hides.
     "epsilon": 20.0,
 }
 
@@ -86,9 +89,13 @@ def network(client: Lethe, tmp_path_factory: pytest.TempPathFactory) -> Line:
 def perturbed(client: Lethe, tmp_path: Path) -> Line:
     """A linear model trained with noise in its objective, as proofs want it.
 
-    A new one for each: what one proof has spent or lost is not there for the next.
+    A new one for each: what one proof has spent or lost is not there for the next. The rows are in
+    the unit ball, where bounds by constants alone are small enough to be of use.
     """
-    trained = Trained(make_material("perturbed", seed=5), declared=1e-3)
+    drawn = make_material("perturbed", seed=5)
+    longest = np.linalg.norm(drawn.features, axis=1).max()
+    material = Material("perturbed", drawn.features / longest, drawn.labels)
+    trained = Trained(material, declared=1e-3)
     dataset_id = import_rows(client, trained.material, tmp_path)
     model_id = live_model(client, trained.weights(), trained.order(dataset_id))
     return Line(dataset_id, model_id, trained.material)
@@ -182,3 +189,28 @@ def test_no_parameter_is_taken_out_of_its_range(
                 client.put_policy(model_id, {"method": name, "parameters": {key: value}})
             (fault,) = caught.value.document["errors"]
             assert fault["pointer"] == f"/parameters/{key}"
+
+
+def curvature_of(version_id: str) -> Document:
+    with db.reading() as tx:
+        record = tx.get_one(Version, version_id).curvature
+        assert record is not None
+        return dict(record)
+
+
+def test_the_curvature_is_that_of_the_version_at_hand(client: Lethe, tmp_path: Path) -> None:
+    """Made anew after each publication, on the rows that are left; never that of a parent."""
+    material = make_material("following", seed=6)
+    dataset_id = import_rows(client, material, tmp_path)
+    model_id = live_model(client, material.weights(), version_order(dataset_id))
+    line = Line(dataset_id, model_id, material)
+    client.put_policy(model_id, {"method": "saps", "gates": {}})
+    records = [curvature_of(client.model(model_id)["live_version_id"])]
+    for _ in range(2):
+        job = line.delete_one(client)
+        assert job["report"]["diagnostics"]["estimator"] == "ggn, kept with the version"
+        assert job["report"]["cost"]["parameters_changed"] > 0
+        records.append(curvature_of(job["result_version_id"]))
+    assert [record["rows"] for record in records] == [120, 119, 118]
+    assert len({record["digest"] for record in records}) == 3
+    assert len({record["key"] for record in records}) == 3
