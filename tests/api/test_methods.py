@@ -204,7 +204,7 @@ def test_the_curvature_is_that_of_the_version_at_hand(client: Lethe, tmp_path: P
     dataset_id = import_rows(client, material, tmp_path)
     model_id = live_model(client, material.weights(), version_order(dataset_id))
     line = Line(dataset_id, model_id, material)
-    client.put_policy(model_id, {"method": "saps", "gates": {}})
+    client.put_policy(model_id, {"method": "sparse_newton", "gates": {}})
     records = [curvature_of(client.model(model_id)["live_version_id"])]
     for _ in range(2):
         job = line.delete_one(client)
