@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.problem import Problem, unreported
 from app.unlearning.rows import Rows
@@ -108,7 +109,9 @@ def _set_gradients(
 ) -> None:
     """Put the masked gradient of one mini-batch, decay included, into ``theta``."""
     batch = rows.take(positions)
-    outputs = functional_call(problem.model, dict(theta), (batch.inputs,))
+    outputs = outputs_of(
+        lambda inputs: functional_call(problem.model, dict(theta), (inputs,)), batch.inputs
+    )
     losses = problem.objective.losses(outputs, batch.targets)
     if batch.weights is not None:
         losses = losses * batch.weights
