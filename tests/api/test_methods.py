@@ -3,7 +3,7 @@
 The API runs as a server; the workers' part is played by their own code in this process.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from app.domain import methods
 from app.domain.catalog import Version
 from app.infra import db
 from tests.api.conftest import Service
-from tests.e2e.material import COLUMNS, Material, make_material, version_order
+from tests.e2e.material import CLASSES, COLUMNS, Material, make_material, version_order
 from tests.e2e.test_certified import Trained
 from tests.workers import worked
 
@@ -63,15 +63,20 @@ def live_model(client: Lethe, weights: bytes, order: dict[str, Any]) -> str:
 
 
 class Line:
-    """A model, its data set, and the next row to delete."""
+    """A model, its data set, and the next row that somebody asks for."""
 
     def __init__(self, dataset_id: str, model_id: str, material: Material) -> None:
         self.dataset_id, self.model_id = dataset_id, model_id
-        self.rows = iter(material.ids)
+        self.rows = zip(material.ids, material.labels.tolist(), strict=True)
 
-    def delete_one(self, client: Lethe) -> Document:
-        """Delete a row and return the job."""
-        asked = client.submit_deletion(self.dataset_id, sample_ids=[next(self.rows)])
+    def serve_one(self, client: Lethe, kinds: Collection[str] = ("deletion",)) -> Document:
+        """Delete a row, or correct its label where that is what is served; return the job."""
+        sample, label = next(self.rows)
+        if "deletion" in kinds:
+            asked = client.submit_deletion(self.dataset_id, sample_ids=[sample])
+        else:
+            correction = {"sample_id": sample, "label": (label + 1) % CLASSES}
+            asked = client.submit_correction(self.dataset_id, corrections=[correction])
         worked.work()
         (target,) = client.request(asked["id"])["targets"]
         return client.job(target["job_id"])
@@ -108,6 +113,8 @@ def another(name: str, schema: Document) -> Any:
         return CHOSEN[name]
     if "enum" in schema:
         return next(value for value in schema["enum"] if value not in (default, None))
+    if schema.get("type") == "boolean":
+        return not default
     if default is None:
         return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 0.5)
     if schema["type"] == "integer":
@@ -155,7 +162,7 @@ def test_a_policy_may_ask_for_every_parameter_and_the_report_shows_them(
     client.put_policy(line.model_id, {"method": name, "parameters": parameters, "gates": {}})
     assert client.policy(line.model_id)["parameters"] == parameters
 
-    job = line.delete_one(client)
+    job = line.serve_one(client, described[name]["kinds"])
 
     assert job["state"] == "succeeded", job["error"]
     report = job["report"]
@@ -207,7 +214,7 @@ def test_the_curvature_is_that_of_the_version_at_hand(client: Lethe, tmp_path: P
     client.put_policy(model_id, {"method": "sparse_newton", "gates": {}})
     records = [curvature_of(client.model(model_id)["live_version_id"])]
     for _ in range(2):
-        job = line.delete_one(client)
+        job = line.serve_one(client)
         assert job["report"]["diagnostics"]["estimator"] == "ggn, kept with the version"
         assert job["report"]["cost"]["parameters_changed"] > 0
         records.append(curvature_of(job["result_version_id"]))

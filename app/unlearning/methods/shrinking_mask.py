@@ -46,7 +46,9 @@ class ShrinkingMask(Method):
     """Minimise the edited loss over a mask that shrinks to the chosen share.
 
     Never raises the edited loss on the rows it is judged on. Empirical: it says nothing about what
-    the scalars outside the mask remember.
+    the scalars outside the mask remember. Mini-batches are drawn by position, so the order of the
+    rows matters as the seed does; and no closed form says where a descent ends, so a correction
+    there and back does not return.
     """
 
     title: ClassVar[str] = "Relearning under a shrinking mask"
@@ -189,5 +191,5 @@ def _sampled(part: Problem) -> Problem:
     batch = rows.take(
         torch.randperm(len(rows), generator=generator)[:_CURVATURE_ROWS].sort().values
     )
-    sample = TensorRows(batch.inputs, batch.targets)
+    sample = TensorRows(batch.inputs, batch.targets, batch.weights)
     return replace(part, retained=sample, retained_total=len(sample), replacement=empty())

@@ -47,10 +47,15 @@ ALL_AT_ONCE: dict[str, Variant] = {
         {"solver": "adam", "batch_size": ALL_ROWS, "iterations": 10},
     ),
     "fine_tune": ("fine_tune", {"batch_size": ALL_ROWS, "epochs": 5.0}),
+    "shrinking_mask": (
+        "shrinking_mask",
+        {"batch_size": ALL_ROWS, "steps": 15, "fraction": 0.1, "effort": 1.0},
+    ),
 }
 MINI_BATCHES: dict[str, Variant] = {
     "fine_tune, mini-batches": ("fine_tune", {"epochs": 1.0}),
     "sparse_newton, mini-batches": ("sparse_newton", {"solver": "adam", "iterations": 10}),
+    "shrinking_mask, mini-batches": ("shrinking_mask", {"steps": 15, "fraction": 0.1}),
     "retrain": ("retrain", {}),
     "reference_distillation": ("reference_distillation", {"steps": 20, "refuse_above": None}),
 }

@@ -185,6 +185,17 @@ def test_the_rule_does_not_matter_where_everything_is_selected(select: str, solv
     assert drawn.selected == one.selected == problem.parameter_count
 
 
+def test_a_mask_that_need_not_shrink_does_not_depend_on_what_it_would_keep() -> None:
+    problem = network("label_correction")
+    parameters: dict[str, JSON] = {"fraction": 1.0, "steps": 10}
+    one, other = (
+        make_method("shrinking_mask", parameters | {"ranking": ranking}).unlearn(problem)
+        for ranking in ("curvature", "movement")
+    )
+    assert one.selected == other.selected == problem.parameter_count
+    assert all(torch.equal(one.values[name], other.values[name]) for name in one.values)
+
+
 def test_a_distillation_into_the_whole_head_does_not_depend_on_the_rule() -> None:
     problem = network("deletion")
     results = [
@@ -200,7 +211,7 @@ def test_a_distillation_into_the_whole_head_does_not_depend_on_the_rule() -> Non
         )
 
 
-@pytest.mark.parametrize("name", ["saps", "sparse_newton", "random_mask"])
+@pytest.mark.parametrize("name", ["saps", "sparse_newton", "random_mask", "shrinking_mask"])
 def test_the_share_that_may_change_goes_to_zero_one_scalar_at_a_time(name: str) -> None:
     problem = network("label_correction")
     for fraction, most in ((1e-9, 1), (0.005, 2), (0.01, 4)):

@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[str, dict[str, JSON]]] = {
     "sparse_newton, lbfgs": ("sparse_newton", {"solver": "lbfgs", "iterations": 3}),
     "sparse_newton, adam": ("sparse_newton", {"solver": "adam", "iterations": 5}),
     "fine_tune": ("fine_tune", {"epochs": 3.0}),
+    "shrinking_mask": ("shrinking_mask", {"steps": 20}),
     "random_mask": ("random_mask", {}),
     "last_layer": ("last_layer", {}),
 }
