@@ -15,7 +15,7 @@ from app.unlearning.curvature import (
     monte_carlo_fisher_diagonal,
     sketched_ggn_diagonal,
 )
-from app.unlearning.curvature.precision import Precision
+from app.unlearning.curvature.precision import Precision, products_in
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Rows
 
@@ -103,7 +103,8 @@ def _fresh(problem: Problem, rows: Rows, how: Estimating) -> Diagonal:
     if name == "empirical_fisher":
         return empirical_fisher_diagonal(model, objective, rows, precision=how.precision)
     if name == "hutchinson":
-        return hutchinson_diagonal(model, objective, rows, draws=draws, seed=seed)
+        with products_in(how.precision):
+            return hutchinson_diagonal(model, objective, rows, draws=draws, seed=seed)
     sampled = sketched_ggn_diagonal if name == "sketched_ggn" else monte_carlo_fisher_diagonal
     return sampled(model, objective, rows, draws=draws, seed=seed, precision=how.precision)
 

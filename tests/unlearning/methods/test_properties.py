@@ -181,7 +181,7 @@ def test_the_units_of_the_loss_do_not_matter(name: str, factor: float) -> None:
     require_same(moved(problem, EVERYTHING[name]), moved(scaled, EVERYTHING[name]))
 
 
-@pytest.mark.parametrize("name", ALL_AT_ONCE)
+@pytest.mark.parametrize("name", [*ALL_AT_ONCE, "reference_distillation"])
 def test_adam_knows_the_units_of_the_loss_by_its_epsilon_alone(name: str) -> None:
     problem = problem_for(name)
     small, large = (
