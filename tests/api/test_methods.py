@@ -221,3 +221,15 @@ def test_the_curvature_is_that_of_the_version_at_hand(client: Lethe, tmp_path: P
     assert [record["rows"] for record in records] == [120, 119, 118]
     assert len({record["digest"] for record in records}) == 3
     assert len({record["key"] for record in records}) == 3
+
+
+def test_a_method_that_took_no_step_is_said_to_have_taken_none(
+    client: Lethe, network: Line
+) -> None:
+    policy = {"method": "saps", "parameters": {"fraction": 0}, "gates": {}}
+    client.put_policy(network.model_id, policy)
+    report = network.serve_one(client)["report"]
+    assert report["cost"]["parameters_changed"] == 0
+    assert "took no step" in report["notes"]["method"]
+    client.put_policy(network.model_id, {"method": "sparse_newton", "gates": {}})
+    assert "notes" not in network.serve_one(client)["report"]
