@@ -133,16 +133,16 @@ class Problem:
     @property
     def edited(self) -> Rows:
         """The edited data, weighted so that sums over a sample of it are unbiased."""
-        return concatenate(self._weighted, self.replacement)
+        return concatenate(self.weighted_retained, self.replacement)
 
     @property
     def original(self) -> Rows:
         """The rows the network was trained on, weighted like :attr:`edited`."""
-        return concatenate(self._weighted, self.forget)
+        return concatenate(self.weighted_retained, self.forget)
 
     @property
-    def _weighted(self) -> Rows:
-        """The retained rows, each for as many as it stands for."""
+    def weighted_retained(self) -> Rows:
+        """The retained rows at hand, each for as many as it stands for."""
         weight = self.retained_weight
         return self.retained if weight == 1.0 else WeightedRows(self.retained, weight)
 

@@ -18,7 +18,7 @@ from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.problem import Problem, unreported
 from app.unlearning.rows import Rows
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import Selection
 
 _EVALUATIONS = 5
@@ -75,7 +75,7 @@ def masked_descent(
     start = {name: problem.parameters[name] for name in selection.names}
     rows = problem.edited
     generator = torch.Generator().manual_seed(problem.generator_seed)
-    judge = EditedLoss(problem, rows=uniform_sample(rows, EVALUATION_ROWS, generator))
+    judge = EditedLoss(problem, rows=judging_rows(problem, generator))
     before = judge.loss(start)
     best, best_loss, best_step = start, before, 0
     theta = {name: t.clone().requires_grad_() for name, t in start.items()}

@@ -24,7 +24,7 @@ from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.methods.shrinking_descent import shrinking_descent
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import budget_count
 from app.unlearning.truncation import tail_names, truncate
 from app.unlearning.update import Update
@@ -117,7 +117,7 @@ class ShrinkingMask(Method):
             progress=problem.progress,
         )
         generator = torch.Generator().manual_seed(problem.generator_seed)
-        judge = EditedLoss(part, rows=uniform_sample(part.edited, EVALUATION_ROWS, generator))
+        judge = EditedLoss(part, rows=judging_rows(part, generator))
         before = judge.loss({name: part.parameters[name] for name in shrunk.values})
         after = judge.loss(shrunk.values)
         return self.update(

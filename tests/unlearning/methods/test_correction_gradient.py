@@ -204,3 +204,32 @@ def test_the_second_order_leaves_less_gradient_than_the_first_on_every_draw(
         return float((mean + DECAY * theta).norm())
 
     assert left("second") < left("first") < left(None)
+
+
+@pytest.mark.parametrize("parameters", [{"order": "first", "rate": 1.0}, {"solver": "exact"}])
+@pytest.mark.parametrize("name", ["influence", "saps"])
+def test_a_small_request_among_many_rows_is_not_refused_for_noise(
+    name: str, parameters: dict[str, JSON]
+) -> None:
+    """What three rows of 5,000 change is far below what a sample of the others says by chance."""
+    inputs, labels = blobs(5000, 3, classes=2)
+    X, y = inputs.double(), labels.double()
+    model = linear(logistic_optimum([(X, y, 1.0)]))
+    if name == "saps":
+        parameters = {"order": parameters.get("order", "second"), "fraction": 1.0}
+    for start in range(0, 15, 3):
+        gone = torch.zeros(5000, dtype=torch.bool)
+        gone[start : start + 3] = True
+        problem = Problem(
+            model=model,
+            objective=Objective("binary_cross_entropy", DECAY),
+            kind="label_correction",
+            forget=TensorRows(X[gone], y[gone]),
+            replacement=TensorRows(X[gone], 1 - y[gone]),
+            retained=TensorRows(X[~gone], y[~gone]),
+            retained_total=4997,
+        )
+        wanted = logistic_optimum([(X[~gone], y[~gone], 1.0), (X[gone], 1 - y[gone], 1.0)])
+        update = make_method(name, parameters).unlearn(problem)
+        found = flat(apply_update(model, update))
+        assert float((found - wanted).norm()) < 0.99 * float((flat(model) - wanted).norm())
