@@ -59,6 +59,7 @@ def correct(
     damping: float,
     curvature_rows: int,
     how: Solving,
+    judging_rows: int = EVALUATION_ROWS,
 ) -> Correction:
     """Make up to ``steps`` correction steps on the selected scalars.
 
@@ -72,6 +73,7 @@ def correct(
         damping: Smallest damping, in units of the curvature along gamma.
         curvature_rows: Rows of a uniform sample on which the curvature is taken.
         how: How a Newton step is solved for.
+        judging_rows: Rows of a uniform sample on which the edited loss judges the steps.
 
     Returns:
         The last point reached.
@@ -82,7 +84,7 @@ def correct(
     selection = selection.touched()
     theta = {name: problem.parameters[name] for name in selection.names}
     generator = torch.Generator().manual_seed(problem.generator_seed)
-    judged = uniform_sample(problem.edited, EVALUATION_ROWS, generator)
+    judged = uniform_sample(problem.edited, judging_rows, generator)
     loss = EditedLoss(problem, rows=judged)
     sample = uniform_sample(problem.edited, curvature_rows, generator)
     before = current = loss.loss(theta)

@@ -20,6 +20,7 @@ from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.problem import Problem
+from app.unlearning.sampling import EVALUATION_ROWS
 from app.unlearning.selection import Selection
 from app.unlearning.update import JSON, Update
 
@@ -29,7 +30,7 @@ from app.unlearning.update import JSON, Update
 class Influence(Method):
     """First or second order on all parameters; for convex models to the edited optimum.
 
-    A convex model is solved in float64 on every retained row that can be opened. Its distance to
+    A convex model is solved to float64 on every retained row that can be opened. Its distance to
     the optimum is then at most ``gradient_norm / weight_decay`` plus the rounding to the network's
     dtype, and reported as such. The assurance stays empirical: a small distance to what retraining
     finds is not a bound on what the parameters reveal.
@@ -66,6 +67,13 @@ class Influence(Method):
         1e-9,
         "Gradient norm of the mean objective at which a convex model is at its optimum.",
         above=0,
+    )
+    accuracy: float | None = hyperparameter(
+        None,
+        "Share of the way made that may be left, by an estimate, where a convex model stops even "
+        "if the gradient is larger than the tolerance; null: the tolerance alone decides.",
+        above=0,
+        maximum=1,
     )
     curvature_rows: int = hyperparameter(
         256,
@@ -136,6 +144,7 @@ class Influence(Method):
                 self.max_products,
                 self._recursive(problem.generator_seed),
             ),
+            judging_rows=max(1, len(precise.edited)) if convex else EVALUATION_ROWS,
         )
         facts: dict[str, JSON] = {
             "steps": found.steps,
@@ -166,6 +175,7 @@ class Influence(Method):
         found = convex_optimum(
             problem,
             tolerance=self.tolerance,
+            accuracy=self.accuracy,
             max_steps=self.steps or 50,
             progress=problem.progress,
         )

@@ -1,7 +1,8 @@
 """Newton-type minimisation of the edited loss over the scalars that gain most by it.
 
 The selection takes each scalar's own Newton decrement ``g^2 / (h + damping)`` on the edited data;
-large curvature alone marks scalars that move least. On the selection the edited loss is minimised
+large curvature alone marks scalars that move least. Scalars that gain the same thing can be kept
+from being chosen together by the greedy ranking. On the selection the edited loss is minimised
 by whatever suits its size: a few hundred scalars by damped Newton steps on the explicit
 Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021 to a block in
 this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient each. Whatever
@@ -11,11 +12,11 @@ does not lower the edited loss is not taken.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise
+from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise, suited
 from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
-from app.unlearning.methods.select_by_decrement import Scope, select_by_decrement
+from app.unlearning.methods.select_by_decrement import Ranking, Scope, select_by_decrement
 from app.unlearning.problem import Problem
 from app.unlearning.selection import Budget, Selection, budget_count
 from app.unlearning.truncation import tail_names, truncate
@@ -41,6 +42,11 @@ class SparseNewton(Method):
     fraction: float = hyperparameter(
         0.05, "Share of the trainable scalars that may change.", minimum=0, maximum=1
     )
+    ranking: Ranking = hyperparameter(
+        "decrement",
+        "What ranks the candidates: the decrement of each alone, or greedily what each gains "
+        "beside those chosen before it, by the curvature between up to 2048 of them.",
+    )
     budget: Budget = hyperparameter(
         "global", "Rank all candidates together, or give each tensor its share."
     )
@@ -50,7 +56,9 @@ class SparseNewton(Method):
         "them are run once), or all parameters.",
     )
     solver: Solver = hyperparameter(
-        "auto", "Newton steps on the explicit block, L-BFGS, Adam, or by the size of the problem."
+        "auto",
+        "Newton's method to the optimum of a convex model, Newton steps on the explicit block, "
+        "L-BFGS, Adam, or what suits the model and the size of the problem.",
     )
     iterations: int | None = hyperparameter(
         None,
@@ -81,12 +89,17 @@ class SparseNewton(Method):
 
         Raises:
             NonFinite: A gradient, the curvature or a new value is not finite.
+            NotApplicable: The optimum of a model that is not convex is asked for.
+            NotConverged: A convex model's optimum was not reached.
         """
+        solver = suited(self.solver, problem)
+        if solver == "optimum":
+            problem = problem.with_all_retained()
         count = budget_count(self.fraction, problem.parameter_count)
         names = tuple(problem.parameters)
         if self.scope == "tail":
             names = tail_names(problem.model, _CANDIDATES * count)
-        rounds = 0 if count == 0 or problem.nothing_changes else 1 + self.reselections
+        rounds = 0 if problem.nothing_changes else min(1 + self.reselections, count)
         part = truncate(problem, names) if rounds else problem
         selection = Selection({})
         evaluations = 0
@@ -94,13 +107,19 @@ class SparseNewton(Method):
         minima: list[Minimised] = []
         for i in range(rounds):
             chosen = select_by_decrement(
-                part, names, count * (i + 1) // rounds, self.budget, self.damping, selection
+                part,
+                names,
+                count * (i + 1) // rounds,
+                self.budget,
+                self.damping,
+                selection,
+                self.ranking,
             )
             selection, estimator = chosen.selection, chosen.estimator
             minimum = minimise(
                 part,
                 selection,
-                solver=self.solver,
+                solver=solver,
                 iterations=self.iterations,
                 damping=self.damping,
                 learning_rate=self.learning_rate,

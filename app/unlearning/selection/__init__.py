@@ -6,6 +6,7 @@ from app.unlearning.selection.budget import (
     proportional_quotas,
     select_extreme,
 )
+from app.unlearning.selection.greedy import greedy_positions
 from app.unlearning.selection.scores import (
     decrement_scores,
     last_layer,
@@ -19,6 +20,7 @@ __all__ = [
     "Selection",
     "budget_count",
     "decrement_scores",
+    "greedy_positions",
     "last_layer",
     "magnitude_scores",
     "proportional_quotas",
