@@ -7,15 +7,14 @@ float64. The curvature only steers the way there, so its passes are made in floa
 what has to be read from memory.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from app.unlearning.convexity import layers_before, only_layer
 from app.unlearning.errors import NotApplicable
-from app.unlearning.objective import Objective
+from app.unlearning.output_points import Line, Point
 from app.unlearning.problem import Problem
 
 _HELD_BYTES = 1 << 30
@@ -56,37 +55,51 @@ class LinearObjective:
         self._total = float(problem.edited_total)
         self._batch_size = max(1, _TOGETHER // layer.in_features)
         self._singles: list[Tensor] = []
-        self._bends: list[_Bend] = []
+        self._points: list[Point] = []
         self.gradient_evaluations = 0
 
-    def loss_and_gradient(self, theta: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+    def loss_and_gradient(
+        self, theta: Mapping[str, Tensor], outputs: Sequence[Tensor] | None = None
+    ) -> tuple[float, dict[str, Tensor]]:
         """Return both at ``theta``; the curvature is that at ``theta`` from now on.
 
         Args:
             theta: Full float64 tensors.
+            outputs: What the layer returns there for each batch, if that is known.
 
         Returns:
             The loss and its gradient, one float64 tensor for each parameter of ``theta``.
         """
         values = {**self._fixed, **theta}
-        weight = values[self._weight_name]
-        sums = _Sums(weight)
-        total, self._bends = 0.0, []
-        for inputs, targets, weights in self._batches():
-            outputs = inputs.double() @ weight.t()
-            if self._bias_name is not None:
-                outputs += values[self._bias_name]
-            losses = self._objective.losses(outputs, targets)
-            seeds = self._objective.output_gradient(outputs, targets)
-            if weights is not None:
-                losses, seeds = losses * weights, seeds * _along_rows(weights, seeds)
-            total += float(losses.sum())
-            sums.add(seeds, inputs.double())
-            self._bends.append(_Bend.at(self._objective, outputs, targets, weights))
+        sums, total, points = _Sums(values[self._weight_name]), 0.0, []
+        for position, (inputs, targets, weights) in enumerate(self._batches()):
+            found = self._apply(inputs, values) if outputs is None else outputs[position]
+            point = Point(self._objective, found, targets, weights)
+            total += point.loss()
+            sums.add(point.slope(), inputs.double())
+            points.append(point)
             self.gradient_evaluations += len(inputs)
+        self._points = points
         squares = sum(float(t.square().sum()) for t in values.values())
         loss = total / self._total + 0.5 * self._decay * squares
         return loss, self._with_decay(sums, theta)
+
+    def line(self, theta: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> Line:
+        """Look along a direction from the point of the last gradient.
+
+        Args:
+            theta: That point.
+            direction: Full float64 tensors; parameters that are missing do not move.
+
+        Returns:
+            The objective there.
+        """
+        still = {name: torch.zeros_like(t) for name, t in self._fixed.items()}
+        changes = [self._apply(inputs, {**still, **direction}) for inputs, _, _ in self._batches()]
+        values = {**self._fixed, **theta}
+        lean = sum(float((values[name] * d).sum()) for name, d in direction.items())
+        square = sum(float(d.square().sum()) for d in direction.values())
+        return Line(self._points, changes, self._total, (self._decay * lean, self._decay * square))
 
     def product(self, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Multiply the Hessian, at the point of the last gradient, by a direction.
@@ -101,19 +114,19 @@ class LinearObjective:
         weight = direction.get(self._weight_name, torch.zeros_like(self._fixed[self._weight_name]))
         bias = None if self._bias_name is None else direction.get(self._bias_name)
         single, sums = weight.float(), _Sums(weight)
-        for inputs, bend in zip(self._in_single(), self._bends, strict=True):
+        for inputs, point in zip(self._in_single(), self._points, strict=True):
             outputs = inputs @ single.t()
             if bias is not None:
                 outputs += bias.float()
-            sums.add(bend.product(self._objective, outputs), inputs)
+            sums.add(point.bend(outputs), inputs)
             self.gradient_evaluations += len(inputs)
         return self._with_decay(sums, direction)
 
     def diagonal(self) -> dict[str, Tensor]:
         """Return the diagonal of the Hessian at the point of the last gradient, float64."""
         sums = _Sums(self._fixed[self._weight_name])
-        for inputs, bend in zip(self._in_single(), self._bends, strict=True):
-            sums.add(bend.diagonal(self._objective), inputs.square())
+        for inputs, point in zip(self._in_single(), self._points, strict=True):
+            sums.add(point.diagonal(), inputs.square())
         return self._with_decay(sums, {n: torch.ones_like(t) for n, t in self._fixed.items()})
 
     def _with_decay(self, sums: "_Sums", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,6 +145,10 @@ class LinearObjective:
                     weights = batch.inputs.new_full((len(batch),), factor, dtype=torch.float64)
                 yield self._given(batch.inputs), batch.targets, weights
 
+    def _apply(self, inputs: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        outputs = inputs.double() @ values[self._weight_name].t()
+        return outputs if self._bias_name is None else outputs + values[self._bias_name]
+
     def _given(self, inputs: Tensor) -> Tensor:
         for layer in self._before:
             inputs = layer(inputs)
@@ -141,7 +158,7 @@ class LinearObjective:
         """Yield what the layer is given in float32, from memory as far as it reaches."""
         yield from self._singles
         kept = len(self._singles)
-        if kept == len(self._bends):
+        if kept == len(self._points):
             return
         held = sum(t.numel() * t.element_size() for t in self._singles)
         for position, (inputs, _, _) in enumerate(self._batches()):
@@ -166,48 +183,3 @@ class _Sums:
         flat = seeds.flatten(0, -2)
         self.slope += flat.t() @ inputs.flatten(0, -2)
         self.offset += flat.sum(0)
-
-
-@dataclass(frozen=True)
-class _Bend:
-    """The Hessians of the losses of a batch in its outputs, at some outputs.
-
-    Attributes:
-        outputs: (b, ..., C), float32; the curvature is taken there.
-        targets: Of the batch.
-        factors: With one output the second derivative times the weight of the row; otherwise the
-            weight, along the rows; None for ones.
-    """
-
-    outputs: Tensor
-    targets: Tensor
-    factors: Tensor | None
-
-    @classmethod
-    def at(
-        cls, objective: Objective, outputs: Tensor, targets: Tensor, weights: Tensor | None
-    ) -> "_Bend":
-        factors = None if weights is None else _along_rows(weights, outputs)
-        if outputs.shape[1:] == (1,):
-            bends = objective.output_curvature_product(outputs, torch.ones_like(outputs), targets)
-            factors = bends if factors is None else bends * factors
-        return cls(outputs.float(), targets, None if factors is None else factors.float())
-
-    def product(self, objective: Objective, direction: Tensor) -> Tensor:
-        """Multiply by a direction, (b, ..., C)."""
-        if self.outputs.shape[1:] != (1,):
-            direction = objective.output_curvature_product(self.outputs, direction, self.targets)
-        return direction if self.factors is None else direction * self.factors
-
-    def diagonal(self, objective: Objective) -> Tensor:
-        """Return the diagonals, (b, ..., C)."""
-        found = torch.zeros_like(self.outputs)
-        for column in range(self.outputs.shape[-1]):
-            unit = torch.zeros_like(self.outputs)
-            unit[..., column] = 1.0
-            found[..., column] = self.product(objective, unit)[..., column]
-        return found
-
-
-def _along_rows(weights: Tensor, like: Tensor) -> Tensor:
-    return weights.view(-1, *(1,) * (like.dim() - 1))

@@ -203,14 +203,18 @@ class _Search:
         return solve.solution
 
     def move(self, step: Tensor) -> bool:
-        """Halve the step until the objective, or near the optimum the gradient, falls.
+        """Go along the step to where the objective is about least.
+
+        Halves the way until the objective, or near the optimum the gradient, is smaller.
 
         Returns:
-            Whether it did; if not, nothing has moved.
+            Whether it is; if not, nothing has moved.
         """
-        for halving in range(_HALVINGS):
-            point = self._selection.add(self.theta, step * 0.5**halving)
-            value, gradient = self._objective.loss_and_gradient(point)
+        line = self._objective.line(self.theta, self._selection.scatter(step))
+        length = line.length()
+        for _ in range(_HALVINGS):
+            point = self._selection.add(self.theta, length * step)
+            value, gradient = self._objective.loss_and_gradient(point, line.outputs(length))
             smaller = float(self._selection.gather(gradient).norm()) < self.norm
             # Below this the objective is flat to rounding, and only the gradient can tell.
             flat = abs(value - self.value) <= 1e-12 * abs(self.value)
@@ -219,6 +223,7 @@ class _Search:
                 self._see(value, gradient)
                 self._estimate()
                 return True
+            length /= 2
         return False
 
     def _see(self, value: float, gradient: Mapping[str, Tensor]) -> None:

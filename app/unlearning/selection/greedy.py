@@ -44,6 +44,9 @@ def greedy_positions(
     open_to_choice = torch.ones_like(slope, dtype=torch.bool)
     room = None if quotas is None else list(quotas)
     chosen: list[int] = []
+    for group, most in enumerate(room or ()):
+        if most <= 0 and groups is not None:
+            open_to_choice &= groups != group
     while len(chosen) < count:
         gains = slope.square() / height.clamp(min=least)
         if kept is not None and bool((kept & open_to_choice).any()):
