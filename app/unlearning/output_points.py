@@ -127,26 +127,41 @@ class Line:
         pairs = zip(self._points, self._changes, strict=True)
         return [point.outputs + length * change for point, change in pairs]
 
-    def slopes(self, length: float) -> tuple[float, float]:
-        """Return the first and the second derivative with respect to the part of the step."""
-        slope, bend = self._decay[0] + length * self._decay[1], self._decay[1]
+    def slope(self, length: float) -> float:
+        """Return the derivative with respect to the part of the step, after such a part."""
+        slope = self._decay[0] + length * self._decay[1]
         for point, change in zip(self._points, self._changes, strict=True):
             there = point.moved(length * change) if length else point
             slope += float((there.slope() * change).sum()) / self._total
-            bend += float((there.bend(change) * change).sum()) / self._total
-        return slope, bend
+        return slope
 
-    def length(self) -> float:
+    def bend(self, length: float) -> float:
+        """Return the second derivative after a part of the step."""
+        bend = self._decay[1]
+        for point, change in zip(self._points, self._changes, strict=True):
+            there = point.moved(length * change) if length else point
+            bend += float((there.bend(change) * change).sum()) / self._total
+        return bend
+
+    def length(self, first: float) -> float:
         """Return the part of the step, around 1, at which the objective is about least.
 
         The whole step is as good as another if the slope has all but gone at its end; otherwise
         Newton's method on the slope goes on from there.
+
+        Args:
+            first: The slope at the start.
+
+        Returns:
+            The part.
         """
-        enough = _STEEP * abs(self.slopes(0.0)[0])
         length = 1.0
         for _ in range(_LOOKS):
-            slope, bend = self.slopes(length)
-            if abs(slope) <= enough or not bend > 0:
+            slope = self.slope(length)
+            if abs(slope) <= _STEEP * abs(first):
+                break
+            bend = self.bend(length)
+            if not bend > 0:
                 break
             length = min(max(length - slope / bend, length / _FURTHEST), length * _FURTHEST)
         return length

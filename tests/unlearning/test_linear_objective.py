@@ -135,3 +135,51 @@ def test_a_network_is_refused() -> None:
     deep = nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 1))
     with pytest.raises(NotApplicable):
         LinearObjective(replace(problem, model=deep))
+
+
+@pytest.mark.parametrize(("name", "outputs", "shape"), CASES)
+def test_a_line_has_the_slopes_of_the_loss(
+    name: LossName, outputs: int, shape: tuple[int, ...]
+) -> None:
+    problem = problem_of(name, outputs, shape)
+    theta = problem.parameters
+    draw = torch.Generator().manual_seed(4)
+    direction = {
+        name: torch.randn(t.shape, generator=draw, dtype=torch.float64) for name, t in theta.items()
+    }
+    objective = LinearObjective(problem)
+    objective.loss_and_gradient(theta)
+
+    line = objective.line(theta, direction)
+
+    for length in (0.0, 0.7, 2.0):
+        part = torch.tensor(length, dtype=torch.float64, requires_grad=True)
+        value = slowly(problem, flat(theta) + part * flat(direction))
+        (slope,) = torch.autograd.grad(value, part, create_graph=True)
+        (bend,) = torch.autograd.grad(slope, part)
+        assert line.slope(length) == pytest.approx(slope.item(), rel=1e-9)
+        assert line.bend(length) == pytest.approx(bend.item(), rel=1e-9)
+        there = {name: theta[name] + length * direction[name] for name in theta}
+        outputs = line.outputs(length)
+        reached, gradient = LinearObjective(problem).loss_and_gradient(there, outputs)
+        afresh, expected = LinearObjective(problem).loss_and_gradient(there)
+        assert reached == pytest.approx(afresh, rel=1e-12)
+        assert_close(flat(gradient), flat(expected), rtol=1e-9, atol=1e-12)
+
+
+def test_the_length_of_a_step_is_where_the_loss_is_least() -> None:
+    problem = problem_of("binary_cross_entropy", 1, (4,))
+    theta = problem.parameters
+    objective = LinearObjective(problem)
+    _, gradient = objective.loss_and_gradient(theta)
+    for scale in (1e-1, 1.0, 1e2):
+        direction = {name: -scale * g for name, g in gradient.items()}
+        line = objective.line(theta, direction)
+        first = float(flat(gradient) @ flat(direction))
+
+        length = line.length(first)
+
+        assert abs(line.slope(length)) <= 0.1 * abs(first)
+        there = {name: theta[name] + length * direction[name] for name in theta}
+        least = objective.loss_and_gradient(there)[0]
+        assert least < objective.loss_and_gradient(theta)[0]

@@ -6,18 +6,18 @@ would find. Each is solved for by conjugate gradients, only as exactly as it is 
 Eisenstat and Steihaug 1982); where those get stuck, a small Hessian is factorised.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from app.unlearning.double_precision import Float64Rows, in_float64
 from app.unlearning.errors import NotConverged
 from app.unlearning.linear_objective import LinearObjective
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem, unreported
-from app.unlearning.rows import Batch, Rows
+from app.unlearning.rows import Rows
 from app.unlearning.sampling import uniform_sample
 from app.unlearning.selection import Selection
 from app.unlearning.solvers.captured_block import solve_damped
@@ -61,40 +61,6 @@ class Optimum:
     loss_before: float
     loss_after: float
     gradient_evaluations: int
-
-
-@dataclass(frozen=True)
-class Float64Rows:
-    """Rows whose floating-point inputs and weights are read in float64.
-
-    Attributes:
-        rows: The rows.
-    """
-
-    rows: Rows
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.rows)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Stream all rows in order, at most ``size`` at a time."""
-        return (_double(batch) for batch in self.rows.batches(size))
-
-    def take(self, positions: Tensor) -> Batch:
-        """Return the rows at ``positions``."""
-        return _double(self.rows.take(positions))
-
-
-def in_float64(problem: Problem) -> Problem:
-    """The same problem with a float64 copy of the network and rows read in float64."""
-    return replace(
-        problem,
-        model=copy.deepcopy(problem.model).double(),
-        forget=Float64Rows(problem.forget),
-        replacement=Float64Rows(problem.replacement),
-        retained=Float64Rows(problem.retained),
-    )
 
 
 def convex_optimum(
@@ -211,7 +177,7 @@ class _Search:
             Whether it is; if not, nothing has moved.
         """
         line = self._objective.line(self.theta, self._selection.scatter(step))
-        length = line.length()
+        length = line.length(float(self._gradient @ step))
         for _ in range(_HALVINGS):
             point = self._selection.add(self.theta, length * step)
             value, gradient = self._objective.loss_and_gradient(point, line.outputs(length))
@@ -272,10 +238,3 @@ class _Search:
             if step is not None:
                 return step
         return -self._gradient
-
-
-def _double(batch: Batch) -> Batch:
-    weights = None if batch.weights is None else batch.weights.double()
-    floating = batch.inputs.is_floating_point()
-    inputs = batch.inputs.double() if floating else batch.inputs
-    return Batch(inputs, batch.targets, weights)

@@ -13,7 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from app.unlearning.convexity import is_convex
-from app.unlearning.methods.convex_optimum import convex_optimum, in_float64
+from app.unlearning.double_precision import in_float64
+from app.unlearning.methods.convex_optimum import convex_optimum
 from app.unlearning.methods.correction_step import Order, correct
 from app.unlearning.methods.damped_newton import LinearSolver, Recursive, solving
 from app.unlearning.methods.method import Method

@@ -31,15 +31,22 @@ class Recycling:
         self._base = base
         self._directions: deque[Tensor] = deque(maxlen=_MOST)
         self._images: deque[Tensor] = deque(maxlen=_MOST)
+        self._current: Callable[[Tensor], Tensor] | None = None
 
     def remember(self, direction: Tensor, image: Tensor) -> None:
         """Take in one product with the matrix, (k,) each."""
+        self._current = None
         length = direction.norm()
         self._directions.append(direction / length)
         self._images.append(image / length)
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
         """Return P for what is remembered by now; M where that is nothing or of no use."""
+        if self._current is None:
+            self._current = self._latest()
+        return self._current
+
+    def _latest(self) -> Callable[[Tensor], Tensor]:
         while self._directions:
             directions = torch.stack(tuple(self._directions))
             images = torch.stack(tuple(self._images))

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from app.unlearning.double_precision import in_float64
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.errors import NotApplicable, NotConverged
 from app.unlearning.methods import make_method
-from app.unlearning.methods.convex_optimum import convex_optimum, in_float64
+from app.unlearning.methods.convex_optimum import convex_optimum
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
