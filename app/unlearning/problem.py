@@ -123,6 +123,14 @@ class Problem:
         return max(len(self.forget), len(self.replacement)) + len(self.retained)
 
     @property
+    def deletes(self) -> bool:
+        """Whether affected rows are deleted, all of them or those that do not come back corrected.
+
+        A correction replaces its rows one by one.
+        """
+        return len(self.replacement) < len(self.forget)
+
+    @property
     def edited(self) -> Rows:
         """The edited data, weighted so that sums over a sample of it are unbiased."""
         retained = self.retained

@@ -83,9 +83,9 @@ def masked_descent(
             order = torch.randperm(len(rows), generator=generator)
         positions, order = order[:batch_size], order[batch_size:]
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, 2 * (1 - (step - 1) / steps))
-        _set_gradients(problem, rows, positions, theta, selection)
+        set_gradients(problem, rows, positions, theta, selection)
         optimizer.step()
-        _restore(theta, start, selection)
+        restore(theta, start, selection)
         evaluations += len(positions)
         if step % max(1, steps // _EVALUATIONS) == 0 or step == steps:
             point = {name: t.detach().clone() for name, t in theta.items()}
@@ -96,14 +96,22 @@ def masked_descent(
     return Descent(best, before, best_loss, best_step, steps, evaluations)
 
 
-def _set_gradients(
+def set_gradients(
     problem: Problem,
     rows: Rows,
     positions: Tensor,
     theta: Mapping[str, Tensor],
     selection: Selection,
 ) -> None:
-    """Put the masked gradient of one mini-batch, decay included, into ``theta``."""
+    """Put the masked gradient of one mini-batch, decay included, into the leaves ``theta``.
+
+    Args:
+        problem: The problem; its network is read, never written.
+        rows: What ``positions`` point into: the edited data at hand.
+        positions: The mini-batch, (b,) int64.
+        theta: Leaves by name; their ``grad`` is set.
+        selection: What may change, of the same names.
+    """
     batch = rows.take(positions)
     outputs = functional_call(problem.model, dict(theta), (batch.inputs,))
     losses = problem.objective.losses(outputs, batch.targets)
@@ -118,10 +126,8 @@ def _set_gradients(
         tensor.grad = (part + decay * tensor.detach()) * selection.masks[name]
 
 
-def _restore(
-    theta: Mapping[str, Tensor], start: Mapping[str, Tensor], selection: Selection
-) -> None:
-    """Give scalars outside the selection the bits they had."""
+def restore(theta: Mapping[str, Tensor], start: Mapping[str, Tensor], selection: Selection) -> None:
+    """Give scalars of ``theta`` outside the selection the bits they had at ``start``."""
     with torch.no_grad():
         for name, tensor in theta.items():
             tensor.copy_(torch.where(selection.masks[name], tensor, start[name]))
