@@ -160,8 +160,8 @@ def test_a_line_has_the_slopes_of_the_loss(
         assert line.slope(length) == pytest.approx(slope.item(), rel=1e-9)
         assert line.bend(length) == pytest.approx(bend.item(), rel=1e-9)
         there = {name: theta[name] + length * direction[name] for name in theta}
-        outputs = line.outputs(length)
-        reached, gradient = LinearObjective(problem).loss_and_gradient(there, outputs)
+        beyond = line.outputs(length)
+        reached, gradient = LinearObjective(problem).loss_and_gradient(there, beyond)
         afresh, expected = LinearObjective(problem).loss_and_gradient(there)
         assert reached == pytest.approx(afresh, rel=1e-12)
         assert_close(flat(gradient), flat(expected), rtol=1e-9, atol=1e-12)
