@@ -13,7 +13,7 @@ from torch import Tensor
 from app.unlearning.linear_objective import LinearObjective
 from app.unlearning.methods import make_method
 from app.unlearning.methods.convex_optimum import convex_optimum
-from app.unlearning.methods.select_by_decrement import select_by_decrement
+from app.unlearning.methods.ranking import select_ranked
 from app.unlearning.problem import Problem
 from app.unlearning.selection import (
     Selection,
@@ -194,9 +194,7 @@ def selections(problem: Problem, share: float) -> dict[str, Selection]:
     total = sum(float(part.sum()) for part in diagonal.values())
     damping = 1e-2 * total / problem.parameter_count
     names = tuple(problem.parameters)
-    greedy = select_by_decrement(
-        problem, names, count, "global", 1e-2, Selection({}), ranking="greedy"
-    )
+    greedy = select_ranked(problem, names, count, "global", 1e-2, Selection({}), rule="greedy")
     return {
         RIVAL: select_extreme(diagonal, count),
         "smallest diagonal": select_extreme(diagonal, count, largest=False),
@@ -233,7 +231,7 @@ def frontier(problem: Problem, retrained: Theta, share: float) -> dict[str, Gap]
     for name, ranking in ROUNDS.items():
         again: dict[str, JSON] = {
             "fraction": share,
-            "ranking": ranking,
+            "select": ranking,
             "reselections": 4,
             "scope": "all",
         }

@@ -21,7 +21,6 @@ from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.problem import Problem
-from app.unlearning.sampling import EVALUATION_ROWS
 from app.unlearning.selection import Selection
 from app.unlearning.update import JSON, Update
 
@@ -145,7 +144,6 @@ class Influence(Method):
                 self.max_products,
                 self._recursive(problem.generator_seed),
             ),
-            judging_rows=max(1, len(precise.edited)) if convex else EVALUATION_ROWS,
         )
         facts: dict[str, JSON] = {
             "steps": found.steps,

@@ -4,6 +4,7 @@ from app.unlearning.selection.budget import (
     Budget,
     budget_count,
     proportional_quotas,
+    ranked_together,
     select_extreme,
 )
 from app.unlearning.selection.greedy import greedy_positions
@@ -25,5 +26,6 @@ __all__ = [
     "magnitude_scores",
     "proportional_quotas",
     "random_scores",
+    "ranked_together",
     "select_extreme",
 ]

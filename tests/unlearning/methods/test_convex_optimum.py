@@ -133,10 +133,10 @@ def test_the_policy_reaches_it() -> None:
     assert left("sparse_newton", {"fraction": 1.0})[0] < 1e-4
 
 
-@pytest.mark.parametrize("ranking", ["decrement", "greedy"])
+@pytest.mark.parametrize("select", ["decrement", "greedy"])
 @pytest.mark.parametrize("reselections", [0, 4])
 def test_a_sparse_update_lowers_the_edited_loss_and_stays_in_its_budget(
-    ranking: str, reselections: int
+    select: str, reselections: int
 ) -> None:
     problem = logistic(60, 400, 40)
     loss = EditedLoss(in_float64(problem))
@@ -144,7 +144,7 @@ def test_a_sparse_update_lowers_the_edited_loss_and_stays_in_its_budget(
     least = loss.loss(convex_optimum(problem, tolerance=1e-9, max_steps=50).theta)
 
     update = make_method(
-        "sparse_newton", {"fraction": 0.2, "ranking": ranking, "reselections": reselections}
+        "sparse_newton", {"fraction": 0.2, "select": select, "reselections": reselections}
     ).unlearn(problem)
 
     changed = apply_update(problem.model, update)

@@ -74,7 +74,7 @@ def test_a_network_is_updated_within_the_budget(budget: str) -> None:
 
     update = make_method(
         "sparse_newton",
-        {"fraction": 0.1, "ranking": "greedy", "budget": budget, "scope": "all"},
+        {"fraction": 0.1, "select": "greedy", "budget": budget, "scope": "all"},
     ).unlearn(problem)
 
     assert update.selected == count
