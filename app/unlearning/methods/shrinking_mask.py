@@ -64,7 +64,7 @@ class ShrinkingMask(Method):
         "What the scalars that stay are chosen by: their movement in units of their curvature, or "
         "their movement alone.",
     )
-    learning_rate: float = hyperparameter(5e-3, "Step size of Adam.", above=0, maximum=1)
+    learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
     batch_size: int = hyperparameter(128, "Rows of a step.", minimum=1, maximum=65536)
     steps: int | None = hyperparameter(
         None,
