@@ -281,10 +281,12 @@ def run_set(
         for note in result.notes:
             console.print(f"{which}: {note}", highlight=False)
         results[which] = result
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        draw_cost({k: r.points for k, r in results.items()}, name, plots / f"{name}_cost.png")
-        draw_share({k: r.frontier for k, r in results.items()}, name, plots / f"{name}_share.png")
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            draw_cost({k: r.points for k, r in results.items()}, name, plots / f"{name}_cost.png")
+            draw_share(
+                {k: r.frontier for k, r in results.items()}, name, plots / f"{name}_share.png"
+            )
     return results
 
 
