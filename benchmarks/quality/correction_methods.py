@@ -11,7 +11,7 @@ from torch import nn
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.methods import make_method
 from app.unlearning.methods.masked_descent import restore, set_gradients
-from app.unlearning.methods.select_by_decrement import select_by_decrement
+from app.unlearning.methods.ranking import select_ranked
 from app.unlearning.problem import Problem
 from app.unlearning.selection import (
     Selection,
@@ -111,7 +111,7 @@ def curved_tail(problem: Problem, spent: Spent) -> Answer:
     names = tail_names(problem.model, budget_count(0.5, problem.parameter_count))
     part = truncate(problem.with_all_retained(), names)
     count = budget_count(SHARE, problem.parameter_count)
-    mask = select_by_decrement(part, names, count, "global", 1e-2, Selection({})).selection
+    mask = select_ranked(part, names, count, "global", 1e-2, Selection({})).selection
     return _descend(problem, part, mask, steps=spent.steps, rate=1e-2, batch=128)
 
 

@@ -1,7 +1,10 @@
 """Adam on the selected scalars only, keeping the best point seen on a fixed sample.
 
 A fresh optimiser state, a mask on the update and not only on the gradient (moments would leak
-otherwise), no decay outside the selection: scalars that are not selected keep their bits.
+otherwise), no decay outside the selection: scalars that are not selected keep their bits. Adam does
+not depend on the units of the loss as long as gradients are far above its epsilon of 1e-8, below
+which they count as noise. Mini-batches are drawn by position: with the order of the rows their
+draw changes, unless one batch takes all rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.problem import Problem, unreported
 from app.unlearning.rows import Rows
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import Selection
 
 _EVALUATIONS = 5
@@ -71,7 +75,7 @@ def masked_descent(
     start = {name: problem.parameters[name] for name in selection.names}
     rows = problem.edited
     generator = torch.Generator().manual_seed(problem.generator_seed)
-    judge = EditedLoss(problem, rows=uniform_sample(rows, EVALUATION_ROWS, generator))
+    judge = EditedLoss(problem, rows=judging_rows(problem, generator))
     before = judge.loss(start)
     best, best_loss, best_step = start, before, 0
     theta = {name: t.clone().requires_grad_() for name, t in start.items()}
@@ -113,7 +117,9 @@ def set_gradients(
         selection: What may change, of the same names.
     """
     batch = rows.take(positions)
-    outputs = functional_call(problem.model, dict(theta), (batch.inputs,))
+    outputs = outputs_of(
+        lambda inputs: functional_call(problem.model, dict(theta), (inputs,)), batch.inputs
+    )
     losses = problem.objective.losses(outputs, batch.targets)
     if batch.weights is not None:
         losses = losses * batch.weights

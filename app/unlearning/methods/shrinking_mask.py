@@ -27,7 +27,7 @@ from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.methods.shrinking_descent import shrinking_descent
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import budget_count
 from app.unlearning.truncation import tail_names, truncate
 from app.unlearning.update import Update
@@ -49,7 +49,9 @@ class ShrinkingMask(Method):
     """Minimise the edited loss over a mask that shrinks to the chosen share.
 
     Never raises the edited loss on the rows it is judged on. Empirical: it says nothing about what
-    the scalars outside the mask remember.
+    the scalars outside the mask remember. Mini-batches are drawn by position, so the order of the
+    rows matters as the seed does; and no closed form says where a descent ends, so a correction
+    there and back does not return.
     """
 
     title: ClassVar[str] = "Relearning under a shrinking mask"
@@ -118,7 +120,7 @@ class ShrinkingMask(Method):
             progress=problem.progress,
         )
         generator = torch.Generator().manual_seed(problem.generator_seed)
-        judge = EditedLoss(part, rows=uniform_sample(part.edited, EVALUATION_ROWS, generator))
+        judge = EditedLoss(part, rows=judging_rows(part, generator))
         before = judge.loss({name: part.parameters[name] for name in shrunk.values})
         after = judge.loss(shrunk.values)
         return self.update(
@@ -192,5 +194,5 @@ def _sampled(part: Problem) -> Problem:
     batch = rows.take(
         torch.randperm(len(rows), generator=generator)[:_CURVATURE_ROWS].sort().values
     )
-    sample = TensorRows(batch.inputs, batch.targets)
+    sample = TensorRows(batch.inputs, batch.targets, batch.weights)
     return replace(part, retained=sample, retained_total=len(sample), replacement=empty())
