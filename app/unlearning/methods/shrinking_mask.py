@@ -6,6 +6,9 @@ labels were wrong. Here the last layers are trained on the edited data, on featu
 before them give once, while the mask shrinks to the share asked for around what has moved and
 matters (:mod:`app.unlearning.methods.shrinking_descent`). The share of a retraining that this takes
 is chosen beforehand, counted in multiply-adds.
+
+What makes the difference is that the mask follows the training. Weighing movement by curvature is
+free where a diagonal was kept, but brought back no more, beyond the noise, than movement alone.
 """
 
 from dataclasses import dataclass, replace
@@ -66,7 +69,7 @@ class ShrinkingMask(Method):
         "What the scalars that stay are chosen by: their movement in units of their curvature, or "
         "their movement alone.",
     )
-    learning_rate: float = hyperparameter(5e-3, "Step size of Adam.", above=0, maximum=1)
+    learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
     batch_size: int = hyperparameter(128, "Rows of a step.", minimum=1, maximum=65536)
     steps: int | None = hyperparameter(
         None,
