@@ -69,7 +69,7 @@ class ShrinkingMask(Method):
         "What the scalars that stay are chosen by: their movement in units of their curvature, or "
         "their movement alone.",
     )
-    learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
+    learning_rate: float = hyperparameter(5e-3, "Step size of Adam.", above=0, maximum=1)
     batch_size: int = hyperparameter(128, "Rows of a step.", minimum=1, maximum=65536)
     steps: int | None = hyperparameter(
         None,
@@ -78,7 +78,7 @@ class ShrinkingMask(Method):
         maximum=100_000,
     )
     effort: float = hyperparameter(
-        0.025, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
+        0.02, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
     )
     every_row: bool = hyperparameter(
         True,
