@@ -26,13 +26,12 @@ from torch import Tensor, nn
 
 from app.unlearning.methods import make_method
 from app.unlearning.problem import Problem
+from app.unlearning.rows import TensorRows
 from app.unlearning.update import JSON, apply_update, changed_scalars
 from benchmarks.quality.deletion_cases import (
     DELETIONS,
-    SETS,
-    Study,
     deleted,
-    load_study,
+    forgotten,
     problem_of,
     recipe_of,
     trained,
@@ -46,6 +45,7 @@ from benchmarks.quality.deletion_measures import (
     probe_auc,
     spread,
 )
+from benchmarks.quality.deletion_sets import SETS, Study
 
 OURS: Final = "reference_distillation"
 FREELY: Final[dict[str, JSON]] = {"refuse_above": None}
@@ -84,7 +84,12 @@ def timed(compute: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
 
 
 def run_methods(
-    problem: Problem, gap: Gap, study: Study, retraining: float, lines: dict[str, Line]
+    problem: Problem,
+    forget: TensorRows,
+    gap: Gap,
+    study: Study,
+    retraining: float,
+    lines: dict[str, Line],
 ) -> None:
     """Run every method on one original network."""
     equal: dict[str, JSON] = {}
@@ -98,7 +103,7 @@ def run_methods(
             equal = {"gradient_budget": max(64, int(spent))}
         result = apply_update(problem.model, update)
         changed = changed_scalars(problem.model, result) / problem.parameter_count
-        found = measure(result, problem.forget, study.reported)  # type: ignore[arg-type]  # in memory
+        found = measure(result, study.objective, forget, study.reported)
         line = lines[name]
         line.measures.append(found)
         line.closed.append(gap.closed(found))
@@ -121,14 +126,14 @@ def study_deletion(
     say: Callable[[str], None],
 ) -> tuple[Table, dict[str, Line]]:
     """Retrain, run every method on every original, and lay the figures out."""
-    forget = problem_of(study, gone, originals[0], recipe_of(epochs, 0)).forget
+    forget = forgotten(study, gone)
     retained = without(study, gone)
     again = [
-        timed(partial(trained, retained, recipe_of(epochs, 100 + seed)))
+        timed(partial(trained, study, retained, recipe_of(epochs, 100 + seed)))
         for seed in range(len(originals))
     ]
     retraining = mean(seconds for _, seconds in again)
-    see = partial(measure, forget=forget, reported=study.reported)  # type: ignore[arg-type]  # in memory
+    see = partial(measure, objective=study.objective, forget=forget, reported=study.reported)
     retrained = [see(model) for model, _ in again]
     say(f"{len(again)} networks retrained, {retraining:.1f} s of the processor each")
     lines = {name: Line() for name in METHODS}
@@ -137,9 +142,9 @@ def study_deletion(
         untouched.append(see(original))
         gap = Gap(untouched[-1], average(retrained), spread(retrained))
         problem = problem_of(study, gone, original, recipe_of(epochs, seed))
-        run_methods(problem, gap, study, retraining, lines)
+        run_methods(problem, forget, gap, study, retraining, lines)
         say(f"original {seed} done")
-    find = partial(probe_auc, forget=forget, reported=study.reported)  # type: ignore[arg-type]  # in memory
+    find = partial(probe_auc, forget=forget, reported=study.reported)
     probes = [mean(map(find, models)) for models in (originals, [model for model, _ in again])]
     title = (
         f"{len(gone)} of {len(study.training)} rows deleted; retraining takes {retraining:.1f} s; "
@@ -207,7 +212,7 @@ def main() -> None:
     """Run the study and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--set", choices=SETS, default=SETS[0], help="which one")
+    parser.add_argument("--set", choices=SETS, default=next(iter(SETS)), help="which one")
     parser.add_argument("--rows", type=int, default=4000, help="training rows")
     parser.add_argument("--seeds", type=int, default=3, help="originals, and retrained networks")
     parser.add_argument("--epochs", type=int, default=30)
@@ -215,9 +220,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     console = Console(width=200)
-    study = load_study(given.data, given.set, given.rows)
+    study = SETS[given.set](given.data, given.rows)
     originals = [
-        trained(study.training, recipe_of(given.epochs, seed)) for seed in range(given.seeds)
+        trained(study, study.training, recipe_of(given.epochs, seed)) for seed in range(given.seeds)
     ]
     console.print(f"{given.seeds} networks trained on {len(study.training)} rows")
     for deletion in given.deletions:
