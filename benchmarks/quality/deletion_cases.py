@@ -1,8 +1,12 @@
 """Deletions of the deletion study, and the networks they meet."""
 
+import time
+from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from app.unlearning.problem import Problem
@@ -38,6 +42,36 @@ def trained(study: Study, rows: TensorRows, recipe: Recipe) -> nn.Module:
     model = initialise(study.build, recipe.initialisation_seed)
     train(model, rows, study.objective, recipe)
     return model
+
+
+def trained_or_kept(
+    folder: Path | None, name: str, study: Study, rows: TensorRows, recipe: Recipe
+) -> tuple[nn.Module, float]:
+    """The network of the study and the seconds of the processor that training took.
+
+    Args:
+        folder: Networks trained earlier are read from here, others are written; None: neither.
+        name: Of the network in the folder.
+        study: The study.
+        rows: Trained on.
+        recipe: How.
+
+    Returns:
+        The network, in eval mode, and the seconds.
+    """
+    file = None if folder is None else folder / f"{name}.safetensors"
+    if file is not None and file.exists():
+        model = study.build().eval()
+        with safe_open(file, "pt") as kept:
+            model.load_state_dict({key: kept.get_tensor(key) for key in kept.keys()})  # noqa: SIM118 - no mapping
+            return model, float(kept.metadata()["seconds"])
+    started = time.process_time()
+    model = trained(study, rows, recipe)
+    seconds = time.process_time() - started
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), file, {"seconds": str(seconds)})
+    return model, seconds
 
 
 def without(study: Study, gone: Tensor) -> TensorRows:

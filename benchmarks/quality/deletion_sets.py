@@ -149,7 +149,7 @@ def dense_network(*sizes: int) -> nn.Sequential:
 
 
 def _training_rows(table: pa.Table) -> int:
-    return table["split"].to_pylist().count("train")
+    return int(np.sum(np.array(table["split"].to_pylist()) == "train"))
 
 
 def _training_first(table: pa.Table) -> Tensor:
