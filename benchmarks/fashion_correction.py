@@ -4,8 +4,8 @@ A network is trained on wrong labels (half of class 6 of the training rows says 
 for every method, and one label correction reaches all of them. What the service publishes is
 downloaded and measured here: recall of class 6, held-out accuracy, accuracy on the corrected rows.
 Controls, which the service never publishes, run in this process: going on training on all edited
-rows, with as many row gradients as training computes in the time that ``sparse_newton`` took, and
-the same update as its own on a random mask of equal size.
+rows, with as many row gradients as training computes in the time that ``auto`` took, and the update
+of ``sparse_newton`` on a random mask of equal size.
 
 Retraining time: training from scratch on the right labels until held-out accuracy has levelled
 off (first epoch within 0.005 of the best), measuring not counted. Everything on one thread.
@@ -78,11 +78,14 @@ INPUTS = {
 BASE_POLICY: dict[str, Any] = {"gates": {}, "on_gate_failure": ["attention"]}
 SPARSE = {"fraction": FRACTION, "retained_rows": RETAINED_ROWS}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "auto": ("auto", {"retained_rows": RETAINED_ROWS}),
     "saps, first order": ("saps", {**SPARSE, "order": "first"}),
     "saps, second order": ("saps", {**SPARSE, "order": "second"}),
     "sparse_newton": ("sparse_newton", SPARSE),
     "retrain": ("retrain", {}),
 }
+JUDGED = ("auto", "sparse_newton")
+"""Those of which it is said whether they meet the aims; the first sets the cost of controls."""
 
 
 def network() -> nn.Sequential:
@@ -288,17 +291,18 @@ def table_of(clothes: Clothes, corrupted: Trained, clean: Trained, rows: list[Ro
 
 
 def aims(clothes: Clothes, corrupted: Trained, clean: Trained, row: Row) -> dict[str, bool]:
-    """Say which aims a result meets."""
+    """Say which aims a result meets, after its name."""
     recall, held_out, _ = measure(clothes, row.model)
     clean_recall = measure(clothes, clean.model)[0]
     seconds = row.seconds or 0.0
-    return {
+    met = {
         f"recall within 0.05 of {clean_recall:.3f}": recall >= clean_recall - 0.05,
         "held-out accuracy not below the corrupted model's": held_out
         >= measure(clothes, corrupted.model)[1],
         "at most 5 % of the parameters changed": changed_share(corrupted.model, row.model) <= 0.05,
         "at most 10 % of the retraining time": seconds <= 0.10 * clean.seconds,
     }
+    return {f"{row.name}: {aim}": is_met for aim, is_met in met.items()}
 
 
 def run(
@@ -308,7 +312,7 @@ def run(
     seed: int,
     say: Callable[[str], None],
 ) -> tuple[Table, dict[str, bool]]:
-    """Run the benchmark; return its table and which aims ``sparse_newton`` meets."""
+    """Run the benchmark; return its table and which aims each of ``JUDGED`` meets."""
     torch.set_num_threads(1)
     clothes = load_clothes(data / "fashion_mnist.parquet", rows, seed)
     plan = Plan(network, LEARNING_RATE, BATCH_ROWS, seed)
@@ -329,18 +333,20 @@ def run(
     corrupted = train(plan, *wrong_rows, clean.epochs, partial(told, "wrong labels"))
     with bench() as service:
         found = correct(service, clothes, corrupted, plan)
-    spent = found["sparse_newton"][1]["seconds_in_all"]
+    spent = found[JUDGED[0]][1]["seconds_in_all"]
     per_second = int(training.sum()) * clean.epochs / clean.seconds
     lines = [Row("do nothing", corrupted.model, None)]
     lines += controls(clothes, corrupted.model, max(1, int(per_second * spent)))
     lines += [
-        Row(name, model, report["seconds_in_all"], str(report["assurance"]))
+        Row(name, model, report["seconds_in_all"], f"{report['method']}, {report['assurance']}")
         for name, (model, report) in found.items()
     ]
     lines.append(Row("trained from scratch here", clean.model, clean.seconds, "the yardstick"))
-    judged = next(line for line in lines if line.name == "sparse_newton")
-    table = table_of(clothes, corrupted, clean, lines)
-    return table, aims(clothes, corrupted, clean, judged)
+    met: dict[str, bool] = {}
+    for line in lines:
+        if line.name in JUDGED:
+            met |= aims(clothes, corrupted, clean, line)
+    return table_of(clothes, corrupted, clean, lines), met
 
 
 def main() -> None:
@@ -355,7 +361,7 @@ def main() -> None:
     table, met = run(given.data, given.rows, given.epochs, given.seed, console.print)
     console.print(table)
     for aim, is_met in met.items():
-        console.print(f"sparse_newton: {aim}: {'met' if is_met else 'MISSED'}", highlight=False)
+        console.print(f"{aim}: {'met' if is_met else 'MISSED'}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,16 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-with atheris.instrument_imports(include=["app.ledger.verify"]):
+with atheris.instrument_imports(include=["app.ledger.verify", "app.ledger.verify_disclosed"]):
     from app.ledger import verify
+    from app.ledger.verify_disclosed import verify_disclosed
 
+from app.ledger.disclosures import DisclosedDetail, DisclosedMember
 from app.ledger.envelopes import Envelope
 from app.ledger.statements import PAYLOAD_TYPE
 from tests.ledger.case import (
     ISSUER,
+    MEMBERS,
     WITNESS_KEYS,
     BuiltLog,
     entry,
@@ -32,6 +35,7 @@ from tests.ledger.case import (
     pack_files,
     trusting,
 )
+from tests.sealed import handed_out
 
 CASE = good_case()
 FILES = dict(CASE.files)
@@ -40,6 +44,8 @@ PINNED = bytes(CASE.log.note(8))
 EXPECTED = verify.Expectations(
     trusting().keys, witnesses=WITNESS_KEYS, pinned=PINNED, request_id="req_a"
 )
+MEMBER = DisclosedMember("req_a", "row-17", MEMBERS.prove("row-17"))
+DETAIL = DisclosedDetail("req_a", "{}", "00" * 32)
 PAYLOAD = Envelope.parse(FILES["certificate.dsse.json"]).payload
 
 
@@ -54,6 +60,13 @@ def as_a_pin(data: bytes) -> None:
     pin, _, proof = data.partition(b"\x00")
     expected = verify.Expectations(EXPECTED.keys, pinned=pin or PINNED, consistency=proof)
     verify.verify_evidence(FILES, expected)
+
+
+def as_a_disclosure(data: bytes) -> None:
+    """Verify good evidence against what somebody says was disclosed."""
+    is_member, disclosed = data[:1] == b"m", [data[1:]]
+    members, details = (disclosed, []) if is_member else ([], disclosed)
+    verify_disclosed(FILES, EXPECTED, members=members, details=details)
 
 
 def signed_and_logged(data: bytes) -> None:
@@ -77,6 +90,7 @@ TARGETS: list[tuple[Callable[[bytes], object], Iterable[bytes]]] = [
     (in_place_of_a_file, [bytes([n]) + FILES[name] for n, name in enumerate(NAMES)]),
     (as_a_pin, [PINNED, PINNED + b"\x00" + FILES["consistency/8.json"]]),
     (signed_and_logged, [PAYLOAD]),
+    (as_a_disclosure, [b"m" + handed_out(MEMBER), b"d" + handed_out(DETAIL)]),
 ]
 
 

@@ -7,6 +7,9 @@ from app.domain import audit, tree
 from app.domain.actions import sealing
 from app.infra import signing
 from app.infra.db import reading, writing
+from app.ledger.disclosures import DisclosedDetail, DisclosedMember
+from app.ledger.encoding import encode
+from app.ledger.records import write_record
 from app.ledger.verify import Key, read_keys
 
 
@@ -28,6 +31,11 @@ def append(count: int, facts: dict[str, Any] | None = None, tenant_id: str = "te
         ]
         tx.flush()
         return [entry.id for entry in made]
+
+
+def handed_out(shown: DisclosedMember | DisclosedDetail) -> bytes:
+    """Return a disclosure as the API answers with it."""
+    return encode(write_record(shown))
 
 
 def trusted() -> tuple[Key, ...]:

@@ -79,8 +79,11 @@ def report_of(
             "running statistics were frozen in curvature and update and then computed again on "
             f"{statistics_rows} retained and corrected rows"
         )
-    if verification.notes:
-        report["notes"] = verification.notes
+    notes = dict(verification.notes)
+    if not report["cost"]["parameters_changed"] and not problem.nothing_changes:
+        notes["method"] = "no parameter is different: the method took no step"
+    if notes:
+        report["notes"] = notes
     finite: dict[str, Any] = only_finite(report)
     return finite
 

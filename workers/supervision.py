@@ -18,6 +18,7 @@ from datetime import timedelta
 from types import FrameType
 
 import structlog
+from celery import Celery
 
 from app.domain.actions import certifying, importing, sealing, upkeep
 from app.infra import db, logging, pulse
@@ -44,23 +45,26 @@ ABANDONED = timedelta(days=1)
 
 @dataclass
 class Dispatcher:
-    """Rings for due jobs.
+    """Rings for due jobs, no faster than the workers hear.
 
     Attributes:
-        unsent: Jobs whose bell the broker did not take.
+        unsent: Jobs whose bell the broker did not take, or for which its queue was too long.
+        application: Knows the broker.
     """
 
     unsent: dict[str, None] = field(default_factory=dict)
+    application: Celery = celery
 
     def tick(self) -> None:
         """Take the bells that are due and ring them."""
-        with db.writing() as tx:
-            upkeep.ring_due(tx)
-            self.unsent.update(dict.fromkeys(upkeep.take_bells(tx)))
+        if len(self.unsent) < upkeep.MOST_AT_ONCE:
+            with db.writing() as tx:
+                upkeep.ring_due(tx)
+                self.unsent.update(dict.fromkeys(upkeep.take_bells(tx)))
         if self.unsent:
             # A message is sent after its transaction, so whoever hears it finds the job.
-            ring(celery, self.unsent)
-            self.unsent.clear()
+            for job_id in ring(self.application, self.unsent):
+                del self.unsent[job_id]
 
 
 @dataclass

@@ -41,7 +41,6 @@ def keys() -> None:
 def rotate() -> None:
     """Make a new signing key and print all keys."""
     renew(settings())
-    keyring.cache_clear()
     for item in keyring().document()["items"]:
         print(f"{item['vkey']} from {item['valid_from']} until {item['valid_until'] or 'further'}")
-    print("restart the service: its processes have read the keys at their start")
+    print("the service needs no restart")

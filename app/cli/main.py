@@ -123,7 +123,7 @@ def fsck() -> None:
 
 @log.command()
 def rotate() -> None:
-    """Let a new signing key take over; restart the service afterwards."""
+    """Let a new signing key take over in a moment; the service needs no restart."""
     from app.cli.log import rotate as renew
 
     renew()

@@ -15,7 +15,7 @@ from app.domain.audit import AuditEntry
 from app.domain.leaves import leaf_of
 from app.domain.log import Cosignature, Leaf, SignedCheckpoint, TreeNode, Unsealed
 from app.domain.tree import reader
-from app.infra.signing import SigningError, keeper, keyring
+from app.infra.signing import KeptDamaged, SigningError, keeper, keyring
 from app.ledger.checkpoints import Checkpoint, cosigned_at
 from app.ledger.errors import LedgerError
 from app.ledger.merkle import Frontier, Node
@@ -60,7 +60,7 @@ def inspect(tx: Session, faults: list[Fault]) -> Found:
     Returns:
         How much was read.
     """
-    kept = keeper().kept()
+    kept = _kept(tx, faults)
     kept_root = EMPTY_ROOT
     frontier, nodes = Frontier(), 0
     checkpoints = _of_checkpoints(tx, range(1), {0: EMPTY_ROOT}, faults)
@@ -88,6 +88,18 @@ def inspect(tx: Session, faults: list[Fault]) -> Found:
     if kept is not None and kept_root != kept.root:
         faults.append(Fault("not-continued", f"the checkpoint kept outside, of {kept.size}"))
     return Found(frontier.size, nodes, checkpoints, _waiting(tx, faults))
+
+
+def _kept(tx: Session, faults: list[Fault]) -> Checkpoint | None:
+    """Return the checkpoint kept outside: it has to be there once one was signed."""
+    try:
+        kept = keeper().kept()
+    except KeptDamaged:
+        faults.append(Fault("kept-damaged", "the file of the checkpoint kept outside"))
+        return None
+    if kept is None and tx.scalar(select(SignedCheckpoint.size).limit(1)) is not None:
+        faults.append(Fault("kept-lost", "no checkpoint is kept outside, and some are signed"))
+    return kept
 
 
 def _chunks(tx: Session) -> Iterator[Sequence[Row[Leaf, AuditEntry]]]:

@@ -56,6 +56,10 @@ class Request(Entity):
         """Tell whether nothing more will happen."""
         return self.state in DONE_STATES
 
+    def complete(self, now: datetime) -> None:
+        """Note when it ended: never before it came, though the clock be set back meanwhile."""
+        self.completed_at = max(now, self.received_at)
+
     def links(self) -> audit.Links:
         """Name the request itself and its dataset."""
         return audit.Links(request_id=self.id, facts={"dataset_id": self.dataset_id})

@@ -17,12 +17,12 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        _write(partial, content, mode)
+        partial.replace(path)
+    finally:
+        # What could not be written whole may be half a key.
+        partial.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
@@ -38,19 +38,23 @@ def create(path: Path, content: bytes) -> bool:
     """
     # Not the number of the process: in a container it is the same after every crash.
     partial = path.with_name(f".{path.name}.{token_hex(8)}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        _write(partial, content, 0o600)
         # Unlike a rename, a link never takes the place of what another process made.
         os.link(partial, path)
     except FileExistsError:
         return False
     finally:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Verify evidence offline: ``python -m app.ledger evidence.zip --key <vkey>``.
 
-The verifier is ``verify``, which stands alone. Beside it there is what only few need: whom to trust
-as a policy says, and what was disclosed of a request.
+What decides is ``verify``, and beside it ``verify_disclosed``; both stand alone. What comes on top
+here only few need: whom to trust as a policy says.
 """
 
 from __future__ import annotations
@@ -12,18 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from app.ledger.disclosures import DisclosedDetail, DisclosedMember, verify_disclosed
 from app.ledger.errors import LedgerError, Malformed, Untrusted
 from app.ledger.policies import Policy
-from app.ledger.verify import (
-    Expectations,
-    Key,
-    Outcome,
-    answer,
-    expected_by,
-    make_parser,
-    read_evidence,
-)
+from app.ledger.verify import Expectations, Key, Outcome, answer, expected_by, make_parser
+from app.ledger.verify_disclosed import add_options, verified_by
 
 OUTCOMES: Mapping[type[Exception], Outcome] = {
     Malformed: Outcome.MALFORMED,
@@ -42,31 +34,23 @@ def main(arguments: list[str] | None = None) -> int:
         0 ok, 1 invalid, 2 malformed, 3 untrusted key, 4 stale.
     """
     parser = make_parser()
-    add = parser.add_argument
-    add("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
-    add("--member", action="append", default=[], type=Path, help="proof that an id was named")
-    add("--detail", action="append", default=[], type=Path, help="what was asked for, disclosed")
+    add_options(parser)
+    parser.add_argument("--policy", type=Path, help="whom to trust: a file of C2SP tlog-policy")
     options = parser.parse_args(arguments)
     try:
-        return answer(lambda: _verified(options))
+        return answer(lambda: verified_by(options, _expected_by(options)))
     except LedgerError as error:
         outcome = next(found for kind, found in OUTCOMES.items() if isinstance(error, kind))
         sys.stdout.write(f"{outcome.name.lower()}: {type(error).__name__}: {error}.\n")
         return outcome
 
 
-def _verified(options: argparse.Namespace) -> str:
+def _expected_by(options: argparse.Namespace) -> Expectations:
     expected = expected_by(options)
-    if options.policy is not None:
-        policy = Policy.parse(options.policy.read_bytes())
-        expected = _trusting(expected, policy, is_also_wanted=bool(options.witness))
-    members = [DisclosedMember.parse(path.read_bytes()) for path in options.member]
-    details = [DisclosedDetail.parse(path.read_bytes()) for path in options.detail]
-    files = read_evidence(options.evidence)
-    said = verify_disclosed(files, expected, members=members, details=details)
-    # As ASCII: an id may hold anything, and this goes to a terminal.
-    named = ", ".join(ascii(shown.member) for shown in members)
-    return f"{said} The request named {named}." if named else said
+    if options.policy is None:
+        return expected
+    policy = Policy.parse(options.policy.read_bytes())
+    return _trusting(expected, policy, is_also_wanted=bool(options.witness))
 
 
 def _trusting(expected: Expectations, policy: Policy, *, is_also_wanted: bool) -> Expectations:

@@ -1,25 +1,20 @@
 """What is disclosed about a request beside its certificate: one member, or the whole detail.
 
 The log holds commitments alone. Whoever is given a disclosure can check, offline, that it is
-about what was logged; nobody learns anything from it about what was not disclosed. Once the
-service has destroyed its keys it can make no more of them; those made before stay valid.
+about what was logged (``verify_disclosed``); nobody learns anything from it about what was not
+disclosed. Once the service has destroyed its keys it can make no more of them; those made before
+stay valid.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.ledger.certificates import Certificate
-from app.ledger.encoding import parse
-from app.ledger.entries import Entry
-from app.ledger.envelopes import Envelope
-from app.ledger.errors import BadInclusion, NotCommitted, OtherRequest
+from app.ledger.errors import BadInclusion, NotCommitted
 from app.ledger.inclusion import verify_inclusion
-from app.ledger.records import Count, Digest, Name, read_record
+from app.ledger.records import Count, Digest, Name
 from app.ledger.tree_hash import hash_leaf
-from app.ledger.verify import ENVELOPE, Expectations, verify_evidence
 
 KEY_SIZE = 32
 
@@ -53,16 +48,6 @@ class DisclosedMember:
     member: str
     membership: Membership
 
-    @classmethod
-    def parse(cls, data: bytes) -> DisclosedMember:
-        """Read one from JSON.
-
-        Raises:
-            MalformedJson: Not JSON of our kind.
-            MalformedRecord: Something else.
-        """
-        return read_record(cls, parse(data))
-
 
 @dataclass(frozen=True)
 class DisclosedDetail:
@@ -77,66 +62,6 @@ class DisclosedDetail:
     request_id: Name
     detail: str
     key: Digest
-
-    @classmethod
-    def parse(cls, data: bytes) -> DisclosedDetail:
-        """Read one from JSON.
-
-        Raises:
-            MalformedJson: Not JSON of our kind.
-            MalformedRecord: Something else.
-        """
-        return read_record(cls, parse(data))
-
-    def verify(self, commitment: bytes) -> None:
-        """Check that this is what was committed to.
-
-        Raises:
-            NotCommitted: It is not, or the key is another.
-        """
-        verify_commitment(commitment, self.detail.encode(), bytes.fromhex(self.key))
-
-
-def verify_disclosed(
-    files: Mapping[str, bytes],
-    expected: Expectations,
-    *,
-    members: Sequence[DisclosedMember] = (),
-    details: Sequence[DisclosedDetail] = (),
-) -> str:
-    """Verify evidence, and what was disclosed against it.
-
-    Args:
-        files: The evidence.
-        expected: What whoever verifies trusts, has and wants.
-        members: Members that the request has to have named.
-        details: What it has to have asked for.
-
-    Returns:
-        The verifier's sentence.
-
-    Raises:
-        Refused: The evidence is refused.
-        OtherRequest: A disclosure is about another request.
-        NotCommitted: It is not what was logged.
-    """
-    said = verify_evidence(files, expected)
-    certificate = Certificate.parse(Envelope.parse(files[ENVELOPE]).payload)
-    concerned = {item.request_id for item in members} | {item.request_id for item in details}
-    if not concerned <= {certificate.request.id}:
-        raise OtherRequest("what was disclosed is about another request")
-    committed = certificate.request.commitment
-    root = bytes.fromhex(committed.root)
-    for item in members:
-        verify_membership(item.member, item.membership, root=root, size=committed.size)
-    cited = [Entry.parse(files[f"entries/{place.index}.json"]) for place in certificate.log.entries]
-    logged = [entry for entry in cited if entry.request_id == certificate.request.id]
-    commitments = {entry.detail_commitment for entry in logged} - {None}
-    for detail in details:
-        if len(commitments) != 1:
-            raise NotCommitted("the log commits to no detail, or to several")
-        detail.verify(bytes.fromhex(str(*commitments)))
-    return said
 
 
 def commit(detail: bytes, key: bytes) -> bytes:

@@ -36,9 +36,9 @@ class Outcome(IntEnum):
 
 NAMES = {
     Outcome.INVALID: "BadSignature BadInclusion BadConsistency Fork OtherLog OtherCertificate"
-    " OtherRequest OtherFile UnloggedFact Contradiction",
+    " OtherRequest OtherFile UnloggedFact NotCommitted Contradiction",
     Outcome.MALFORMED: "MalformedKeys MalformedCheckpoint MalformedProof MalformedEnvelope"
-    " MalformedStatement MalformedEntry MalformedEvidence",
+    " MalformedStatement MalformedEntry MalformedEvidence MalformedDisclosure",
     Outcome.UNTRUSTED: "UnknownKey RetiredKey QuorumMissed",
     Outcome.STALE: "OlderThanPin TooOld Revoked",
 }
@@ -438,7 +438,7 @@ LAYOUT = re.compile(
     r"|entries/[0-9]{1,19}\.(json|tlog-proof)|consistency/[0-9]{1,19}\.json"
     r"|reports/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.json"
 )
-MOST_FILES = 4096
+MOST_FILES = 1 << 14
 LARGEST_EVIDENCE = 1 << 26
 """Bytes of all files together; an archive has less than 1024 more for each."""
 BROKEN = (
@@ -598,8 +598,9 @@ def _judged(gate: Mapping[str, Any]) -> str:
     if "value" not in gate:
         return "failed"
     texts = (gate["limit"], gate["value"], *gate.get("interval", ()))
-    sign = 1 if gate["bound"] == "at_most" else -1
-    limit, value, *ends = (Decimal(text) * sign for text in texts)
+    is_upper = gate["bound"] == "at_most"
+    # Negated as it stands: a product would be rounded to 28 digits.
+    limit, value, *ends = (n if is_upper else n.copy_negate() for n in map(Decimal, texts))
     if ends and min(ends) <= limit < max(ends):
         return "inconclusive"
     return "passed" if value <= limit else "failed"

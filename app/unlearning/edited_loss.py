@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.errors import NotApplicable
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Batch, Rows
@@ -77,8 +78,9 @@ class EditedLoss:
         return total / self._total + self._decay_loss(theta), gradient
 
     def _outputs(self, theta: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        outputs: Tensor = functional_call(self._model, dict(theta), (batch.inputs,))
-        return outputs
+        return outputs_of(
+            lambda inputs: functional_call(self._model, dict(theta), (inputs,)), batch.inputs
+        )
 
     def _batch_loss(self, theta: Mapping[str, Tensor], batch: Batch) -> Tensor:
         losses = self._objective.losses(self._outputs(theta, batch), batch.targets)

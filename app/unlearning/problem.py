@@ -123,12 +123,28 @@ class Problem:
         return max(len(self.forget), len(self.replacement)) + len(self.retained)
 
     @property
+    def deletes(self) -> bool:
+        """Whether affected rows are deleted, all of them or those that do not come back corrected.
+
+        A correction replaces its rows one by one.
+        """
+        return len(self.replacement) < len(self.forget)
+
+    @property
     def edited(self) -> Rows:
         """The edited data, weighted so that sums over a sample of it are unbiased."""
-        retained = self.retained
-        if self.retained_weight != 1.0:
-            retained = WeightedRows(retained, self.retained_weight)
-        return concatenate(retained, self.replacement)
+        return concatenate(self.weighted_retained, self.replacement)
+
+    @property
+    def original(self) -> Rows:
+        """The rows the network was trained on, weighted like :attr:`edited`."""
+        return concatenate(self.weighted_retained, self.forget)
+
+    @property
+    def weighted_retained(self) -> Rows:
+        """The retained rows at hand, each for as many as it stands for."""
+        weight = self.retained_weight
+        return self.retained if weight == 1.0 else WeightedRows(self.retained, weight)
 
     @property
     def nothing_changes(self) -> bool:

@@ -1,10 +1,11 @@
-"""Uniform samples of rows that stand for all of them."""
+"""Samples of rows that stand for all of them."""
 
 import torch
 
-from app.unlearning.rows import Rows, TensorRows, WeightedRows
+from app.unlearning.problem import Problem
+from app.unlearning.rows import Rows, TensorRows, WeightedRows, concatenate
 
-# Rows on which the points along a method's way are compared.
+# Rows of each kind on which the points along a method's way are compared.
 EVALUATION_ROWS = 2048
 
 
@@ -25,3 +26,24 @@ def uniform_sample(rows: Rows, count: int, generator: torch.Generator) -> Rows:
     batch = rows.take(positions)
     drawn = TensorRows(batch.inputs, batch.targets, batch.weights)
     return WeightedRows(drawn, len(rows) / count)
+
+
+def judging_rows(problem: Problem, generator: torch.Generator) -> Rows:
+    """Draw rows on which points along a method's way are compared.
+
+    Retained and corrected rows are drawn apart: of a few corrected ones among many retained, a
+    sample of both together would hold none.
+
+    Args:
+        problem: The problem.
+        generator: A generator on the CPU.
+
+    Returns:
+        At most :data:`EVALUATION_ROWS` of each, weighted so that sums over them are unbiased for
+        the edited data.
+    """
+    retained, corrected = (
+        uniform_sample(rows, EVALUATION_ROWS, generator)
+        for rows in (problem.weighted_retained, problem.replacement)
+    )
+    return concatenate(retained, corrected)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.problem import unreported
@@ -90,7 +91,7 @@ def train(
 
 def mean_loss(objective: Objective, model: nn.Module, batch: Batch) -> Tensor:
     """The batch's weighted mean loss, without weight decay; differentiable."""
-    losses = objective.losses(model(batch.inputs), batch.targets)
+    losses = objective.losses(outputs_of(model, batch.inputs), batch.targets)
     if batch.weights is None:
         return losses.mean()
     return (losses * batch.weights).sum() / batch.weights.sum()

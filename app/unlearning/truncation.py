@@ -2,8 +2,9 @@
 
 If only the last layers change, the layers before them map every row to the same features at every
 step. They are run once; the method then works on the rest of the network with the features as its
-rows. Losses, gradients and curvature of the remaining parameters are the same, at a fraction of the
-cost (a share of a percent for the dense head of a small convolutional network).
+rows. Gradients and curvature of the remaining parameters are the same, and losses up to the
+constant weight decay of the others, at a fraction of the cost (a share of a percent for the dense
+head of a small convolutional network).
 """
 
 from collections import OrderedDict

@@ -80,7 +80,7 @@ def forget_settings() -> None:
         db.engine,
         keys.derive,
         keys._process_secret,
-        signing.keyring,
+        signing.keys._read_once,
         uploads.store,
         transactions._turns,
     ):

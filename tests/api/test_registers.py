@@ -10,14 +10,17 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.api import csv_lines
 from app.client import Lethe
+from app.domain import audit
 from app.domain.actions import importing, upkeep
+from app.domain.base import move
 from app.domain.catalog import Model, Version
 from app.domain.queries.registers import RESPONSES
-from app.domain.requests import DONE_STATES
+from app.domain.requests import DONE_STATES, Request, Target
 from app.infra.db import writing
 from app.infra.ids import new_id
 from tests import builders as make
@@ -310,3 +313,30 @@ def test_harmless_text_stays_as_it_is(text: str) -> None:
 
 def test_the_states_that_end_a_request_all_have_a_word() -> None:
     assert set(RESPONSES) == set(DONE_STATES)
+
+
+def test_a_line_says_why_a_request_was_not_complied_with(
+    client: Lethe, filed: dict[str, str], tmp_path: Path
+) -> None:
+    live = live_version(client)
+    ids = [client.submit_deletion(live.dataset_id, sample_ids=[f"s{n}"])["id"] for n in range(3)]
+    with writing() as tx:
+        unproved, silent, partly = (tx.get_one(Request, id) for id in ids)
+        move(tx, unproved, "rejected", audit.SYSTEM, reason="identity-not-shown")
+        move(tx, silent, "rejected", audit.SYSTEM)
+        target = tx.scalars(select(Target).where(Target.request_id == partly.id)).one()
+        move(tx, target, "cancelled", audit.SYSTEM)
+        for state in ("withdrawing", "partially_fulfilled"):
+            move(tx, partly, state, audit.SYSTEM)
+    expected = {
+        filed["fulfilled"]: "",
+        filed["cancelled"]: "",
+        filed["open"]: "",
+        filed["nothing"]: "no data is held under what was named",
+        unproved.id: "identity-not-shown",
+        silent.id: "not stated",
+        partly.id: "1 of 1 versions were left as they were: cancelled by a person",
+    }
+    found = {row["request_id"]: row for row in rows(client, tmp_path)}
+    assert {id: found[id]["basis_of_denial"] for id in expected} == expected
+    assert [found[id]["response"] for id in ids] == ["denied", "denied", "complied with in part"]

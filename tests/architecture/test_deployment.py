@@ -2,11 +2,20 @@
 
 import re
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from app.cli.main import app
+from app.ledger.policies import Policy
+from app.ledger.signers import Witness
+from app.witness import server
 
 ROOT = Path(__file__).parents[2]
 SECRET = re.compile(r"PASSWORD|SECRET|(ACCESS|BOOTSTRAP)_KEY|SIGNING_KEYS|_URL$")
@@ -106,6 +115,93 @@ def test_a_witness_starts_when_asked_for_and_shares_nothing_with_the_service() -
     assert not any(INTERPOLATED.search(value) for value in witness["environment"].values())
     assert "depends_on" not in witness
     assert not [name for name, service in OURS.items() if "witness" in str(service)]
+
+
+def accepted(words: Sequence[str]) -> dict[str, Any]:
+    """Return what our command line makes of words behind ``lethe``; nothing is run.
+
+    Raises:
+        KeyError: There is no such command.
+        Exception: It has no such options, or lacks an argument.
+    """
+    command: Any = get_command(app)
+    rest = list(words)
+    while rest and not rest[0].startswith("-") and isinstance(command, TyperGroup):
+        command, *rest = command.commands[rest[0]], *rest[1:]
+    params: dict[str, Any] = command.make_context("lethe", rest).params
+    return params
+
+
+def commands_of(text: str) -> Iterator[list[str]]:
+    """Yield the words behind each ``lethe`` of shell commands, those of substitutions, too."""
+    text = text.replace("\\\n", " ")
+    for inner in re.findall(r"\$\(([^()]*)\)", text):
+        yield from commands_of(inner)
+    for line in re.sub(r"\$\([^()]*\)", "substituted", text).splitlines():
+        words = shlex.split(line, comments=True)
+        if "lethe" in words:
+            yield words[words.index("lethe") + 1 :]
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, s in SERVICES.items() if "lethe" in str(s.get("command"))]
+)
+def test_what_the_containers_run_is_accepted_by_our_command_line(name: str) -> None:
+    command = SERVICES[name]["command"]
+    line = command[-1] if command[0] == "sh" else shlex.join(command)
+
+    [words] = commands_of(line.replace("&&", "\n"))
+    accepted(words)
+
+
+def test_every_command_of_the_guide_is_accepted_by_our_command_line() -> None:
+    guide = (ROOT / "docs/operations.md").read_text()
+    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", guide)
+
+    found = [words for block in blocks for words in commands_of(block)]
+    assert len(found) >= 6
+    for words in found:
+        accepted(words)
+    with pytest.raises(KeyError, match="trusts"):
+        accepted(["witness", "trusts", "key"])
+    with pytest.raises(Exception, match="No such option"):
+        accepted(["witness", "--folder", "x"])
+
+
+def test_the_witness_listens_where_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = SERVICES["witness"]
+    for variable, value in witness["environment"].items():
+        monkeypatch.setenv(variable, value)
+    values = accepted(witness["command"][1:])
+
+    # All that it is told by its environment, and not something that the command does not read.
+    told = [f"LETHE_WITNESS_{name.upper()}" for name in values]
+    assert set(witness["environment"]) <= set(told)
+    for variable, value in witness["environment"].items():
+        assert str(values[variable.removeprefix("LETHE_WITNESS_").lower()]) == value
+    assert values["host"] != "127.0.0.1"
+    assert witness["volumes"] == [f"witness-data:{values['home']}"]
+    assert f":{values['port']}/healthz'" in " ".join(witness["healthcheck"]["test"])
+    assert "/healthz" in (server.__doc__ or "")
+    guide = (ROOT / "docs/operations.md").read_text()
+    assert f"http://witness:{values['port']}" in guide
+
+
+def test_the_policy_of_the_guide_is_read() -> None:
+    guide = (ROOT / "docs/operations.md").read_text()
+    [example] = re.findall(r"(?ms)^```\n(witness .*?)^```", guide)
+    filled = re.sub(
+        r"(witness\.example/\w+)\+[0-9a-f]{8}\+BA\.\.\.",
+        lambda found: str(Witness(found[1], Ed25519PrivateKey.generate()).key),
+        example,
+    )
+
+    policy = Policy.parse(filled.encode())
+    assert [party.url for party in policy.witnesses.values()] == [
+        "https://witness.example/north",
+        "https://witness.example/south",
+    ]
+    assert policy.quorum.wanted == 1
 
 
 def test_our_containers_run_as_the_production_profile_on_shared_doors() -> None:

@@ -141,11 +141,15 @@ def test_error_brings_the_last_words_of_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(RuntimeError) as error, temporary_service():
+
+    def stumble() -> None:
         (log,) = tmp_path.glob("lethe-*/service.log")
         # It answers a moment before it says so.
         assert eventually(lambda: "Lethe listens on http://127.0.0.1:" in log.read_text())
         raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError) as error, temporary_service():
+        stumble()
 
     assert "Lethe listens on http://127.0.0.1:" in error.value.__notes__[0]
 

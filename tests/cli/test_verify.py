@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from app.cli.verifier import build_verifier
+from app.ledger.disclosures import DisclosedMember
 from app.ledger.entries import Entry
 from app.ledger.verify import pack
-from tests.ledger.case import ISSUER, LOG, MODEL, STRANGER, good_case
+from tests.ledger.case import ISSUER, LOG, MEMBERS, MODEL, STRANGER, good_case
+from tests.sealed import handed_out
 
 KEYS = ["--key", str(LOG.key), "--key", str(ISSUER.key)]
 
@@ -82,14 +85,38 @@ def test_every_outcome_has_its_exit_status(
         assert said == run([sys.executable, "-I", str(verifier), *arguments], tmp_path)[1]
 
 
-def test_the_verifier_is_reproducible_and_holds_one_file(tmp_path: Path, verifier: Path) -> None:
+def test_the_one_file_verifier_shows_somebody_to_have_been_named(
+    tmp_path: Path, verifier: Path, files: dict[str, bytes]
+) -> None:
+    evidence, member = tmp_path / "evidence.zip", tmp_path / "member.json"
+    evidence.write_bytes(pack(files))
+    shown = DisclosedMember("req_a", "row-17", MEMBERS.prove("row-17"))
+    command = [sys.executable, "-I", str(verifier), str(evidence), *KEYS, "--member", str(member)]
+    member.write_bytes(handed_out(shown))
+    status, said = run(command, tmp_path)
+    assert (status, said.count("The request named 'row-17'.")) == (0, 1)
+    member.write_bytes(handed_out(replace(shown, member="row-4711")))
+    status, said = run(command, tmp_path)
+    assert (status, said.split(":")[1]) == (1, " NotCommitted")
+
+
+def test_the_verifier_is_reproducible_and_holds_what_decides(
+    tmp_path: Path, verifier: Path
+) -> None:
     again = tmp_path / "again.pyz"
     build_verifier(again)
     assert sha256(again.read_bytes()).digest() == sha256(verifier.read_bytes()).digest()
     with zipfile.ZipFile(verifier) as archive:
-        assert archive.namelist() == ["__main__.py"]
-        source = Path(__file__).parents[2] / "app/ledger/verify.py"
-        assert archive.read("__main__.py") == source.read_bytes()
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    parts = [f"app/ledger/{name}" for name in ("verify.py", "verify_disclosed.py")]
+    for name in parts:
+        assert contents.pop(name) == (Path(__file__).parents[2] / name).read_bytes()
+    assert {name: len(content) for name, content in contents.items()} == {
+        "__main__.py": len("import sys\n\nfrom app.ledger.verify_disclosed import main\n\n")
+        + len("sys.exit(main())\n"),
+        "app/__init__.py": 0,
+        "app/ledger/__init__.py": 0,
+    }
 
 
 def good_case_entry(number: int) -> Entry:

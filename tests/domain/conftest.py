@@ -16,7 +16,7 @@ def forget_settings() -> None:
     """Let everything that was made from the environment be made anew."""
     if db.engine.cache_info().currsize:
         db.engine().dispose()
-    for cached in (settings, db.engine, keys.derive, keys._process_secret, signing.keyring):
+    for cached in (settings, db.engine, keys.derive, keys._process_secret, signing.keys._read_once):
         cached.cache_clear()
 
 

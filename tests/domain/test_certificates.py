@@ -7,11 +7,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.domain.actions import certifying, versions
-from app.domain.errors import NotFound
+from app.domain.errors import Conflict, NotFound
 from app.domain.log import CertificateDue, IssuedCertificate, RequestCommitment
 from app.domain.orders import Correction
 from app.domain.queries import evidence, log
+from app.domain.requests import Request
 from app.infra.db import reading, writing
+from app.ledger import verify
 from app.ledger.verify import Expectations, Refused, pack, unpack, verify_evidence
 from tests import builders as make
 from tests.certified import certificate_of, certify, expected, files_of
@@ -215,3 +217,17 @@ def test_what_the_log_does_not_say_is_not_certified(
     with reading() as tx:
         assert tx.get_one(CertificateDue, (request, "completed")).failure == "UnloggedFact"
         assert certifying.due(tx) == []
+
+
+def test_more_evidence_than_a_verifier_takes_is_refused(
+    deleted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reading() as tx:
+        found = tx.get_one(Request, deleted)
+        count = len(evidence.files(tx, found))
+        monkeypatch.setattr(verify, "MOST_FILES", count)
+        assert verify.unpack(evidence.archive(tx, found))
+        monkeypatch.setattr(verify, "MOST_FILES", count - 1)
+        with pytest.raises(Conflict) as refused:
+            evidence.archive(tx, found)
+    assert refused.value.code == "evidence-too-large"

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from app.domain.actions import cancelling, publishing, running, upkeep
+from app.domain.actions.queueing import ring_waiting
 from app.domain.actions.running import Pulse
 from app.domain.audit import AuditEntry
 from app.domain.catalog import Revision, Version
@@ -176,6 +177,17 @@ def test_a_lost_bell_is_rung_again(job: str, monkeypatch: pytest.MonkeyPatch) ->
         assert upkeep.ring_due(tx) == 1
         assert upkeep.ring_due(tx) == 0  # that bell still hangs
         assert upkeep.take_bells(tx) == [job]
+
+
+def test_bells_for_those_that_wait_do_not_pile_up(tenant: str, job: str) -> None:
+    with writing() as tx:
+        upkeep.take_bells(tx)
+    with writing() as tx:
+        ring_waiting(tx, tenant)
+        ring_waiting(tx, tenant)
+        bells = tx.scalars(select(Bell.job_id)).all()
+        assert job in bells
+        assert len(bells) == len(set(bells))
 
 
 def test_a_batch_waits_for_its_time_or_its_size(tenant: str, dataset: str) -> None:

@@ -1,19 +1,22 @@
 """Entries get places in the log: contiguous, once, whatever commits late or crashes."""
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from app.domain import audit, tree
 from app.domain.actions import sealing
 from app.domain.audit import AuditEntry
 from app.domain.leaves import leaf_of
 from app.domain.log import Leaf, SignedCheckpoint, TreeNode, Unsealed
-from app.infra import db, signing
+from app.infra import clock, db, signing
 from app.infra.db import reading, writing
+from app.infra.ids import new_id
 from app.infra.signing import OtherRoot, SmallerTree
 from app.ledger.checkpoints import Checkpoint
 from app.ledger.consistency import verify_consistency
@@ -101,6 +104,41 @@ def test_causes_come_before_effects_in_a_batch(home: Path) -> None:
     seal()
     with reading() as tx:
         assert list(tx.scalars(select(Leaf.entry_id).order_by(Leaf.index))) == made
+
+
+def test_causes_come_before_effects_though_clocks_differ(home: Path) -> None:
+    """Each entry is written by a machine whose clock is behind that of the one before."""
+    ids = sorted((new_id("evt") for _ in range(4)), reverse=True)
+    start, left = clock.now(), list(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit, "new_id", lambda _prefix: left.pop(0))
+        patch.setattr(clock, "now", lambda: start - timedelta(hours=len(ids) - len(left)))
+        assert append(1) + append(1) + append(1) + append(1) == ids
+    seal()
+    with reading() as tx:
+        assert list(tx.scalars(select(Leaf.entry_id).order_by(Leaf.index))) == ids
+
+
+def test_what_is_signed_meanwhile_is_no_rollback(
+    sqlite_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process signs a larger tree just after this one has looked at the tree's size."""
+    append(2)
+    seal()
+    append(1)
+    look, others = tree.size_of, [seal]
+
+    def looked(tx: Session) -> int:
+        size = look(tx)
+        while others:
+            others.pop()()
+        return size
+
+    monkeypatch.setattr(sealing, "size_of", looked)
+    with reading() as tx:
+        assert sealing.prepare_checkpoint(tx) is None
+    assert seal() == 3
+    assert not others
 
 
 def test_nothing_is_signed_twice(home: Path) -> None:

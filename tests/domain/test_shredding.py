@@ -27,11 +27,12 @@ from app.infra.db import reading, writing
 from app.infra.keys import BoxDamaged
 from app.infra.settings import settings
 from app.infra.tenant_keys import KeyDestroyed
-from app.ledger.disclosures import DisclosedDetail, DisclosedMember, verify_disclosed
-from app.ledger.errors import NotCommitted
-from app.ledger.verify import verify_evidence
+from app.ledger.disclosures import DisclosedDetail, DisclosedMember
+from app.ledger.verify import Refused, verify_evidence
+from app.ledger.verify_disclosed import verify_disclosed
 from tests import builders as make
 from tests.certified import certify, expected, files_of
+from tests.sealed import handed_out
 
 BETTER = Correction("s4", label=2)
 
@@ -89,10 +90,10 @@ def test_each_member_is_shown_with_the_evidence_and_no_other(deleted: str, tenan
     files = files_of(deleted)
     for name in ("sample:s0", "sample:s1", "sample:nobody"):
         shown = member(tenant, deleted, name)
-        verify_disclosed(files, expected(), members=[shown])
+        verify_disclosed(files, expected(), members=[handed_out(shown)])
         other = replace(shown, member="sample:s2")
-        with pytest.raises(NotCommitted):
-            verify_disclosed(files, expected(), members=[other])
+        with pytest.raises(Refused, match="NotCommitted"):
+            verify_disclosed(files, expected(), members=[handed_out(other)])
     for name in ("sample:s2", "subject:s0", "s0", ""):
         with pytest.raises(NotFound) as missing:
             member(tenant, deleted, name)
@@ -104,18 +105,20 @@ def test_a_subject_is_shown(tenant: str, dataset: str) -> None:
     make.work_off()
     certify()
     for name in ("subject:s-person0", "sample:s0", "sample:s1"):
-        verify_disclosed(files_of(request), expected(), members=[member(tenant, request, name)])
+        verify_disclosed(
+            files_of(request), expected(), members=[handed_out(member(tenant, request, name))]
+        )
 
 
 def test_the_detail_is_the_one_that_was_logged(deleted: str, tenant: str, dataset: str) -> None:
     shown = detail(tenant, deleted)
-    verify_disclosed(files_of(deleted), expected(), details=[shown])
+    verify_disclosed(files_of(deleted), expected(), details=[handed_out(shown)])
     document = json.loads(shown.detail)
     assert (document["sample_ids"], document["reference"]) == (["s0", "s1", "nobody"], "case 7")
     assert (document["request_id"], document["dataset_id"]) == (deleted, dataset)
     altered = replace(shown, detail=shown.detail.replace('"s1"', '"s2"'))
-    with pytest.raises(NotCommitted):
-        verify_disclosed(files_of(deleted), expected(), details=[altered])
+    with pytest.raises(Refused, match="NotCommitted"):
+        verify_disclosed(files_of(deleted), expected(), details=[handed_out(altered)])
 
 
 def test_the_detail_of_a_correction_tells_null_from_nothing(tenant: str, dataset: str) -> None:
@@ -163,7 +166,9 @@ def test_what_is_shredded_is_shown_to_nobody_and_the_evidence_still_holds(
     for files in (before, files_of(deleted)):
         verify_evidence(files, expected())
         # What was handed out before still shows what it showed.
-        verify_disclosed(files, expected(), members=[shown], details=[opened])
+        verify_disclosed(
+            files, expected(), members=[handed_out(shown)], details=[handed_out(opened)]
+        )
 
 
 def test_a_request_that_has_not_ended_keeps_what_it_needs(

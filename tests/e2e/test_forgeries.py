@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,12 @@ def rolled_back(service: Service, controller: Controller, yesterday: Path, size:
     controller.create_model("the first entry after yesterday")
     eventually(lambda: "SmallerTree" in service.log("sweeper"), what="the refusal to sign")
     assert size_of(controller.checkpoint()) < size
-    said = service.log("sweeper")
-    # The forger takes away what the service remembers as well, and lets it go on.
+    # The forger takes away what the service remembers as well, which does not help, and then lets
+    # it remember yesterday.
     (service.home / "log.checkpoint").unlink()
+    eventually(lambda: "KeptLost" in service.log("sweeper"), what="the next refusal to sign")
+    said = service.log("sweeper")
+    (service.home / "log.checkpoint").write_bytes(controller.checkpoint())
     while size_of(controller.checkpoint()) <= size:
         controller.create_model("more entries")
     return said
@@ -145,7 +149,8 @@ def loot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loot]:
 
         rotate = [sys.executable, "-m", "app.cli.main", "log", "rotate"]
         subprocess.run(rotate, env=service.environment, check=True, capture_output=True)
-        restart(service)
+        changed_at = datetime.fromisoformat(controller.log_keys()[1]["valid_from"])
+        eventually(lambda: datetime.now(UTC) > changed_at, what="the end of the old key")
         three = deletion(controller, ours.dataset_id, material.ids[5])
         after_rotation = evidence_of(controller, three["id"], folder)
         published = json.dumps({"items": controller.log_keys()}).encode()
@@ -292,6 +297,7 @@ def test_a_forked_log_is_recognised(loot: Loot) -> None:
 
 def test_a_database_rolled_back_to_yesterday_is_not_signed(loot: Loot) -> None:
     assert "SmallerTree" in loot.refusals
+    assert "KeptLost" in loot.refusals
     assert "OtherRoot" not in loot.refusals
 
 

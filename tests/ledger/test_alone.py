@@ -64,6 +64,15 @@ def test_the_verifier_imports_nothing_of_ours() -> None:
     assert names - sys.stdlib_module_names == {"cryptography"}
 
 
+def test_what_verifies_disclosures_imports_the_verifier_and_nothing_else_of_ours() -> None:
+    source = LEDGER / "verify_disclosed.py"
+
+    assert {name for name in imported(source) if name.startswith("app")} == {"app.ledger.verify"}
+    others = {name.partition(".")[0] for name in imported(source)}
+    assert others - sys.stdlib_module_names == {"app"}
+    assert lines_of_code(source) < 100
+
+
 def test_the_verifier_can_be_read_in_one_sitting() -> None:
     source = LEDGER / "verify.py"
     code, lines = lines_of_code(source), len(source.read_text().splitlines())
@@ -78,7 +87,8 @@ def test_every_refusal_has_a_name_that_means_an_outcome() -> None:
     known = {name for names in verify.NAMES.values() for name in names.split()}
     texts = {
         node.value
-        for node in ast.walk(ast.parse((LEDGER / "verify.py").read_text()))
+        for name in ("verify.py", "verify_disclosed.py")
+        for node in ast.walk(ast.parse((LEDGER / name).read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     like_names = {text for text in texts if re.fullmatch("([A-Z][a-z]+)+", text)}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.ledger.certificates import Parent
+from app.ledger.certificates import Parent, limits_for
 from app.ledger.encoding import decode, encode
 from app.ledger.entries import CERTIFICATE_ISSUED
 from app.ledger.envelopes import Envelope
+from app.ledger.merkle import MemoryTree
 from app.ledger.proofs import LogProof
 from app.ledger.statements import PAYLOAD_TYPE
 from app.ledger.tree_hash import hash_leaf
@@ -213,6 +214,31 @@ def test_a_digest_that_no_entry_states_is_refused() -> None:
     refused("UnloggedFact", certified(targets=(replace(target, parent=parent),)), trusting())
 
 
+def test_weights_that_were_destroyed_without_a_successor_are_logged_too() -> None:
+    target = replace(certificate([], 8).targets[0], result=None, run=None, reason="withdrawn")
+    for text, name in (("old weights", None), ("never logged", "UnloggedFact")):
+        parent = Parent("mv_a", digest(text), "withdrawn", at(5))
+        targets = (replace(target, parent=parent),)
+        files = certified(targets=targets, limits=limits_for(targets))
+        del files["reports/job_1.json"]
+        if name is None:
+            verify_evidence(files, trusting())
+        else:
+            refused(name, files, trusting())
+
+
+@pytest.mark.parametrize("text", ["0{}", "{}0", "0{}0"])
+def test_a_digest_within_a_longer_one_is_not_stated(text: str) -> None:
+    log = BuiltLog()
+    target = certificate([], 8).targets[0]
+    parent = Parent("mv_a", digest("never logged"), "withdrawn", at(5))
+    longer = entry(0, "version.seen", sha=text.format(digest("never logged")))
+    cited = [log.append(longer), *facts(log)]
+    made = certificate(cited, 8, targets=(replace(target, parent=parent),))
+
+    refused("UnloggedFact", evidence_of(made, log, cited), trusting())
+
+
 def test_an_entry_logged_after_the_certificate_is_no_source_of_it() -> None:
     log = BuiltLog()
     cited = facts(log)
@@ -251,7 +277,33 @@ def test_one_changed_byte_of_the_model_is_refused(tmp_path: Path) -> None:
     refused("OtherFile", FILES, replace(trusting(), models=(path,)))
 
 
+def test_the_old_weights_are_no_result(tmp_path: Path) -> None:
+    """The certificate states their digest, too: as that of what is to be gone."""
+    path = tmp_path / "model"
+    path.write_bytes(b"old weights")
+    assert digest("old weights") == certificate([], 8).targets[0].parent.sha256
+    refused("OtherFile", FILES, replace(trusting(), models=(path,)))
+
+
 def test_a_file_that_nothing_refers_to_is_refused() -> None:
     files = {**FILES, "reports/job_2.json": REPORT}
 
     refused("MalformedEvidence", files, trusting())
+
+
+def test_a_leaf_that_no_log_may_hold_is_refused() -> None:
+    """Bundles of entries give a leaf's length in two bytes: from 64 KiB on it cannot be copied."""
+    for size, name in (((1 << 16) - 1, None), (1 << 16, "MalformedEntry")):
+        log = BuiltLog()
+        cited = facts(log)
+        envelope, index = issue(log, certificate(cited, 8))
+        leaf = log.leaves.pop()
+        padding = size - len(leaf) - len(b'"a":"",')
+        leaf = leaf.replace(b'"facts":{', b'"facts":{"a":"%s",' % (b"x" * padding))
+        assert len(leaf) == size
+        log = BuiltLog([*log.leaves, leaf], MemoryTree(map(hash_leaf, [*log.leaves, leaf])))
+        files = pack_files(log, [(envelope, index)], cited)
+        if name is None:
+            verify_evidence(files, trusting())
+        else:
+            refused(name, files, trusting())

@@ -7,7 +7,7 @@ from hashlib import sha256
 import pymerkle
 import pytest
 
-from app.ledger import merkle
+from app.ledger import merkle, verify
 from app.ledger.consistency import verify_consistency
 from app.ledger.errors import BadConsistency, BadInclusion, OutOfRange
 from app.ledger.inclusion import verify_inclusion
@@ -62,6 +62,7 @@ def test_every_root_is_the_one_defined() -> None:
 
 
 def test_every_leaf_is_proved_in_every_tree() -> None:
+    """To the library, and to the verifier, which shares no code with it."""
     for size in range(1, LARGEST + 1):
         root = TREE.root(size)
         for index in range(size):
@@ -69,19 +70,23 @@ def test_every_leaf_is_proved_in_every_tree() -> None:
             verify_inclusion(
                 index=index, size=size, leaf_hash=LEAVES[index], proof=proof, root=root
             )
+            verify.verify_inclusion(index, size, LEAVES[index], proof, root)
 
 
 def test_every_tree_is_proved_to_continue_every_smaller_one() -> None:
+    """To both."""
     roots = [TREE.root(size) for size in range(LARGEST + 1)]
     for later_size in range(1, LARGEST + 1):
         for size in range(1, later_size + 1):
+            proof = merkle.prove_consistency(size, later_size, TREE.read)
             verify_consistency(
                 size=size,
                 root=roots[size],
                 later_size=later_size,
                 later_root=roots[later_size],
-                proof=merkle.prove_consistency(size, later_size, TREE.read),
+                proof=proof,
             )
+            verify.verify_consistency(size, roots[size], later_size, roots[later_size], proof)
 
 
 def test_sampled_proofs_up_to_ten_thousand_leaves() -> None:

@@ -1,10 +1,12 @@
 """A certificate that contradicts itself is refused, though signed and logged."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from app.ledger.certificates import Follows, Gate, Parent
+from app.ledger.verify import verify_evidence
 from tests.ledger.case import (
     BuiltLog,
     at,
@@ -78,6 +80,47 @@ CONTRADICTIONS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_a_signed_and_logged_contradiction_is_refused(name: str) -> None:
     refused("Contradiction", certified(**CONTRADICTIONS[name]), trusting())
+
+
+@pytest.mark.parametrize(
+    ("bound", "interval", "verdict"),
+    [
+        ("at_most", ("0.01", "0.02"), "passed"),
+        ("at_most", ("0.02", "0.03"), "inconclusive"),
+        ("at_most", ("0.02", "0.02"), "passed"),
+        ("at_least", ("0.02", "0.03"), "passed"),
+        ("at_least", ("0.01", "0.02"), "inconclusive"),
+        ("at_least", ("0.02", "0.02"), "passed"),
+    ],
+)
+def test_a_limit_at_the_end_of_an_interval_belongs_to_the_side_that_passes(
+    bound: Literal["at_most", "at_least"],
+    interval: tuple[str, str],
+    verdict: Literal["passed", "inconclusive"],
+) -> None:
+    stateds: tuple[Literal["passed", "inconclusive"], ...] = ("passed", "inconclusive")
+    for stated in stateds:
+        gate = Gate("g", bound, "0.02", stated, "0.02", interval)
+        files = certified(targets=(replace(TARGET, run=run(verdict=stated, gates=(gate,))),))
+        if stated == verdict:
+            verify_evidence(files, trusting())
+        else:
+            refused("Contradiction", files, trusting())
+
+
+def test_no_digit_of_a_gate_is_lost() -> None:
+    """There may be more digits than Python reckons with."""
+    limit, more = f"1.{'0' * 30}", f"1.{'0' * 29}1"
+    bounds: tuple[Literal["at_most", "at_least"], ...] = ("at_most", "at_least")
+    for bound in bounds:
+        passing, failing = (limit, more) if bound == "at_most" else (more, limit)
+        for value in (passing, failing):
+            gate = Gate("g", bound, passing, "passed", value)
+            files = certified(targets=(replace(TARGET, run=run(gates=(gate,))),))
+            if value == passing:
+                verify_evidence(files, trusting())
+            else:
+                refused("Contradiction", files, trusting())
 
 
 def test_entries_are_cited_in_the_order_of_the_log() -> None:

@@ -75,6 +75,21 @@ def test_a_witness_does_not_sign_certificates() -> None:
     refused("UnknownKey", files, Expectations(keys=keys))
 
 
+def test_a_witness_does_not_sign_certificates_in_its_own_name() -> None:
+    """Not even where its key was handed over as that of an issuer: it is of another type."""
+    log = BuiltLog()
+    cited = facts(log)
+    witness = WITNESSES[0]
+    signer = replace(ISSUER, name=witness.name, private=witness.private)
+    files = pack_files(log, [issue(log, certificate(cited, 8), signer)], cited)
+    envelope = files["certificate.dsse.json"]
+    plain, own = (f"{witness.name}+{key.id.hex()}" for key in (signer.key, witness.key))
+    assert envelope.count(plain.encode()) == 1
+    files["certificate.dsse.json"] = envelope.replace(plain.encode(), own.encode())
+
+    refused("UnknownKey", files, Expectations(keys=(key_of(LOG), key_of(witness))))
+
+
 @pytest.mark.parametrize(
     ("log_key", "issuer_key"),
     [
@@ -88,6 +103,17 @@ def test_a_key_counts_only_in_its_time(log_key: dict, issuer_key: dict) -> None:
     keys = (key_of(LOG, **log_key), key_of(ISSUER, **issuer_key))
 
     refused("RetiredKey", FILES, Expectations(keys=keys))
+
+
+def test_the_key_of_the_checkpoint_outlives_the_newest_certificate() -> None:
+    files = with_followup(good_case(), "withdrawal_completed")
+    for minutes, is_refused in ((10, True), (14, False)):
+        retired = key_of(LOG, valid_until=START + timedelta(minutes=minutes))
+        expected = Expectations(keys=(retired, key_of(ISSUER)))
+        if is_refused:
+            refused("RetiredKey", files, expected)
+        else:
+            verify_evidence(files, expected)
 
 
 def test_keys_are_valid_up_to_their_end() -> None:

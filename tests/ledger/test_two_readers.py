@@ -67,7 +67,7 @@ def entry_is_taken(data: bytes) -> bool:
     return taken
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([PAYLOAD, LEAF]).flatmap(edits) | st.binary(max_size=20))
 def test_edited_documents_are_read_by_both_or_neither(data: bytes) -> None:
     if certificate_is_taken(data) or entry_is_taken(data):
@@ -96,7 +96,7 @@ def test_any_value_anywhere_is_taken_by_both_or_neither(data: st.DataObject, val
         certificate_is_taken(changed)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(edits(FILES["checkpoint.txt"]))
 def test_checkpoints_are_read_by_both_or_neither(data: bytes) -> None:
     def theirs() -> None:
@@ -105,7 +105,7 @@ def test_checkpoints_are_read_by_both_or_neither(data: bytes) -> None:
     assert accepts(theirs) == accepts(lambda: verify.Checkpoint.parse(data))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(edits(FILES["certificate.tlog-proof"]))
 def test_proofs_are_read_alike(data: bytes) -> None:
     if not accepts(lambda: verify.read_proof(data)):
@@ -115,7 +115,7 @@ def test_proofs_are_read_alike(data: bytes) -> None:
     assert LogProof.parse(data) == LogProof(index, tuple(hashes), checkpoint)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(edits(str(LOG.key).encode()) | edits(str(WITNESSES[0].key).encode()))
 def test_keys_are_read_by_both_or_neither(data: bytes) -> None:
     text = data.decode(errors="replace")

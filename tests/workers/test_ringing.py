@@ -11,7 +11,8 @@ from kombu.exceptions import OperationalError
 
 from app.infra.settings import Settings
 from workers.main import QUEUE, make_application
-from workers.ringing import ring
+from workers.ringing import MOST_WAITING, ring
+from workers.supervision import Dispatcher
 
 
 def embedded(home: Path) -> Settings:
@@ -59,6 +60,32 @@ def test_flushed_redis_is_rung_again(tmp_path: Path, redis_url: str) -> None:
         client.flushall()
         ring(celery, ["job_c"])
         assert client.llen(QUEUE) == 1
+
+
+def test_no_bell_is_added_to_a_long_queue(tmp_path: Path, redis_url: str) -> None:
+    jobs = [f"job_{number}" for number in range(MOST_WAITING + 50)]
+    for broker in ("filesystem://", redis_url):
+        celery = make_application(Settings(home=tmp_path, broker_url=broker))
+        assert ring(celery, jobs[:50]) == jobs[:50]
+        assert ring(celery, jobs[50:]) == jobs[50:MOST_WAITING]
+        assert ring(celery, jobs[:1]) == []
+
+
+def test_the_dispatcher_rings_as_bells_are_heard(tmp_path: Path) -> None:
+    config = embedded(tmp_path)
+    jobs = [f"job_{number:03}" for number in range(2 * MOST_WAITING)]
+    dispatcher = Dispatcher(dict.fromkeys(jobs), make_application(config))
+
+    dispatcher.tick()
+    assert sorted(arguments(message)[0] for message in messages(config)) == jobs[:MOST_WAITING]
+    dispatcher.tick()
+    assert list(dispatcher.unsent) == jobs[MOST_WAITING:]
+    heard = sorted(config.broker_folder.iterdir())[:30]
+    for path in heard:
+        path.unlink()
+    dispatcher.tick()
+    assert list(dispatcher.unsent) == jobs[MOST_WAITING + 30 :]
+    assert len(messages(config)) == MOST_WAITING
 
 
 def test_absent_broker_is_an_error_that_comes_at_once(tmp_path: Path) -> None:

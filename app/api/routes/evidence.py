@@ -9,11 +9,10 @@ from app.api.dependencies import Look, RequestReader
 from app.api.errors import problems
 from app.api.routing import ApiRoute
 from app.api.schemas.log import EnvelopeOut
-from app.domain.errors import NotFound, Refused
+from app.domain.errors import Conflict, NotFound, Refused
 from app.domain.queries import catalog, evidence
 from app.domain.requests import Request
 from app.ledger.encoding import to_base64
-from app.ledger.verify import pack
 
 LARGEST_SIZE = 2**53 - 1
 ARCHIVE: dict[int | str, dict[str, Any]] = {
@@ -45,7 +44,7 @@ def get_certificate(
 @router.get(
     "/requests/{request_id}/evidence.zip",
     response_class=Response,
-    responses=ARCHIVE | problems(NotFound, Refused),
+    responses=ARCHIVE | problems(NotFound, Refused, Conflict),
 )
 def get_evidence(
     request_id: str,
@@ -58,7 +57,7 @@ def get_evidence(
 ) -> Response:
     """Download everything that the certificate rests on, to be verified offline."""
     request = catalog.load(tx, Request, caller.tenant_id, request_id)
-    content = pack(evidence.files(tx, request, () if since is None else (since,)))
+    content = evidence.archive(tx, request, () if since is None else (since,))
     headers = {
         "Content-Disposition": f'attachment; filename="{request.id}-evidence.zip"',
         "Repr-Digest": f"sha-256=:{to_base64(sha256(content).digest())}:",

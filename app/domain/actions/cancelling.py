@@ -52,7 +52,7 @@ def cancel_request(
     if ending is not None:
         advance(tx, ending, "cancelled", actor, reason="request-cancelled")
     suppressing.lift(tx, request)
-    request.completed_at = clock.database_now(tx)
+    request.complete(clock.database_now(tx))
     move(tx, request, "cancelled", actor)
     _free_versions(tx, actor, request)
     for record in tx.scalars(select(RequestRows).where(RequestRows.request_id == request.id)):

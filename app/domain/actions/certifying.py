@@ -57,9 +57,8 @@ def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
     if waiting is None:
         return None
     request = tx.get_one(Request, request_id)
-    ring = keyring()
     try:
-        certificate = _made(tx, request, waiting.kind, ring.origin)
+        certificate = _made(tx, request, waiting.kind, keyring().origin)
         if certificate is None:
             tx.delete(waiting)
             return None
@@ -72,7 +71,8 @@ def issue(tx: Session, request_id: str) -> IssuedCertificate | None:
         # Whatever is odd about one request must not keep the others waiting.
         waiting.failure = type(error).__name__
         return None
-    signer = ring.signer(moment(certificate.issued_at))
+    # Looked up after the time is settled: keys may change hands meanwhile.
+    signer = keyring().signer(moment(certificate.issued_at))
     return _store(tx, waiting, certificate, bytes(signer.sign_envelope(PAYLOAD_TYPE, payload)))
 
 

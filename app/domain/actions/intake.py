@@ -182,7 +182,7 @@ def _accept(
     members = commitments.members_of(found.named)
     key, committed = commitments.keep(tx, request, order, members)
     if found.named.is_nothing:
-        request.completed_at = clock.database_now(tx)
+        request.complete(clock.database_now(tx))
         move(tx, request, "nothing_found", actor, counts=found.named.counts, **committed)
         return request
     _keep_rows(tx, request, found, key)

@@ -69,13 +69,17 @@ def ring(tx: Session, job: Job) -> None:
 
 
 def ring_waiting(tx: Session, tenant_id: str) -> None:
-    """Ring for due jobs that may have waited for the one that just ended."""
+    """Ring for due jobs that may have waited for the one that just ended.
+
+    A job whose bell still hangs is left out: the outbox never outgrows the queue.
+    """
     waiting = tx.execute(
         select(Job.tenant_id, Job.id.label("job_id"))
         .where(
             Job.tenant_id == tenant_id,
             Job.state == "queued",
             Job.not_before <= clock.database_now(tx),
+            ~select(Bell.id).where(Bell.job_id == Job.id).exists(),
         )
         .order_by(Job.not_before)
         .limit(MOST_BELLS)

@@ -22,7 +22,7 @@ from app.domain.leaves import leaf_of
 from app.domain.log import CertificateDue, Leaf, SignedCheckpoint, TreeNode, Unsealed
 from app.domain.tree import reader, root_at, size_of
 from app.infra import clock
-from app.infra.signing import keeper, keyring
+from app.infra.signing import KeptLost, keeper, keyring
 from app.ledger.checkpoints import Checkpoint
 from app.ledger.merkle import Frontier
 from app.ledger.notes import Note
@@ -195,13 +195,24 @@ def _enter(tx: Session) -> None:
 
 
 def _continued_size(tx: Session) -> int:
-    """Return the size of the tree, having made sure that it continues what was signed."""
+    """Return the size of the tree, having made sure that it continues what was signed.
+
+    Raises:
+        KeptLost: It is not known what was signed.
+    """
     keep = keeper()
     # Before the database is looked at: what is kept was committed there, so it has to show it.
     kept = keep.kept()
     size = size_of(tx)
+    # Looked at twice: another process may have signed the first one between the two lines above.
+    if kept is None and _has_signed(tx) and keep.kept() is None:
+        raise KeptLost("the log has signed checkpoints, and none is kept outside the database")
     keep.require_continued(kept, keyring().origin, size, lambda earlier: root_at(tx, earlier))
     return size
+
+
+def _has_signed(tx: Session) -> bool:
+    return tx.scalar(select(SignedCheckpoint.size).limit(1)) is not None
 
 
 def _due(entries: Iterable[AuditEntry]) -> dict[tuple[str, str], str]:

@@ -248,6 +248,6 @@ def _finish(tx: Session, request: Request, job: Job) -> None:
         Target.request_id == request.id, Target.state == "cancelled"
     )
     is_partial = tx.scalar(cancelled.limit(1)) is not None
-    request.completed_at = clock.database_now(tx)
+    request.complete(clock.database_now(tx))
     to = "partially_fulfilled" if is_partial else "fulfilled"
     move(tx, request, to, WORKER, job_id=job.id)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import tree
-from app.domain.errors import NotFound
+from app.domain.errors import Conflict, NotFound
 from app.domain.log import IssuedCertificate, Leaf, SignedCheckpoint
 from app.domain.queries.log import checkpoint, cosigned, note_of
 from app.domain.reports import Report
@@ -31,7 +31,16 @@ from app.ledger.merkle import (
     tiling,
 )
 from app.ledger.proofs import LogProof
-from app.ledger.verify import CHECKPOINT, ENVELOPE, LEAF, PROOF, PUBLISHED_KEYS, README
+from app.ledger.verify import (
+    CHECKPOINT,
+    ENVELOPE,
+    LEAF,
+    PROOF,
+    PUBLISHED_KEYS,
+    README,
+    Refused,
+    pack,
+)
 
 MOST_CONSISTENCY_PROOFS = 64
 ABOUT = """\
@@ -138,6 +147,21 @@ def files(tx: Session, request: Request, pins: Sequence[int] = ()) -> dict[str, 
         collected[f"entries/{index}.json"] = leaves[index].leaf
         collected[f"entries/{index}.tlog-proof"] = proofs[index]
     return collected
+
+
+def archive(tx: Session, request: Request, pins: Sequence[int] = ()) -> bytes:
+    """Return the evidence about a request as one archive; see ``files``.
+
+    Raises:
+        NotFound: The certificate is not issued yet.
+        Conflict: ``evidence-too-large``: no verifier would take it.
+    """
+    try:
+        return pack(files(tx, request, pins))
+    except Refused:
+        raise Conflict(
+            "There is more evidence than an archive may hold", code="evidence-too-large"
+        ) from None
 
 
 def _proofs(tx: Session, size: int, note: bytes, leaves: Mapping[int, Leaf]) -> dict[int, bytes]:

@@ -11,13 +11,14 @@ No ids of samples or people, and no reference of the controller's: it may hold a
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from app.domain.audit import AuditEntry
 from app.domain.catalog import SERVING_STATES, Dataset, Download, Model, Revision, Version
 from app.domain.log import IssuedCertificate, Leaf
 from app.domain.requests import Request, Target
@@ -31,6 +32,7 @@ RESPONSES = {
     "cancelled": "cancelled by the requester",
 }
 """What the end of a request is to the law; every other state is open."""
+NOT_STATED = "not stated"
 SAFEGUARDS = (
     "people only as keyed hashes in the log; row numbers and new values encrypted under a key of"
     " the tenant; rows and old weights destroyed after each request; downloads recorded"
@@ -124,8 +126,15 @@ def requests(
     ids = [request.id for request in found]
     reached = _reached(tx, ids)
     certified = _certified(tx, ids)
+    stated = _stated_reasons(tx, ids)
     now = clock.now()
-    return [_record(one, reached[one.id], certified.get(one.id), now) for one in found]
+    return [
+        replace(
+            _record(one, reached[one.id], certified.get(one.id), now),
+            basis_of_denial=_basis(one, reached[one.id], stated.get(one.id)),
+        )
+        for one in found
+    ]
 
 
 def processing(
@@ -201,7 +210,6 @@ def _record(
         days_to_respond=None if ended is None else (ended - start).days,
         overdue=due is not None and (ended or now) > due,
         response=RESPONSES.get(request.state, "open"),
-        # Who denies must say why (section 7101(b), Art. 12(4)); the service itself never denies.
         basis_of_denial="",
         samples=request.counts.get("samples", 0),
         unknown=request.counts.get("unknown", 0),
@@ -211,6 +219,33 @@ def _record(
         certificate_sha256=digest,
         log_index=index,
     )
+
+
+def _basis(request: Request, reached: Sequence[str], stated: str | None) -> str:
+    """Return why a request was not complied with, in whole or in part (Art. 12(4), too).
+
+    The service denies nothing by itself: either there is nothing, or a person has decided.
+    """
+    if request.state == "nothing_found":
+        return "no data is held under what was named"
+    if request.state == "partially_fulfilled":
+        left = sum(state == "cancelled" for state in reached)
+        return f"{left} of {len(reached)} versions were left as they were: cancelled by a person"
+    if request.state == "rejected":
+        return stated or NOT_STATED
+    return ""
+
+
+def _stated_reasons(tx: Session, request_ids: Sequence[str]) -> dict[str, str]:
+    """Return the reasons that the log states for rejections."""
+    query = select(AuditEntry.request_id, AuditEntry.facts).where(
+        AuditEntry.request_id.in_(request_ids), AuditEntry.type == "request.rejected"
+    )
+    return {
+        request_id: str(facts["reason"])
+        for request_id, facts in tx.execute(query)
+        if request_id is not None and "reason" in facts
+    }
 
 
 def _reached(tx: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:

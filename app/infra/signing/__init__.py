@@ -1,6 +1,8 @@
 """What the log signs with, and what it has signed last."""
 
 from app.infra.signing.errors import (
+    KeptDamaged,
+    KeptLost,
     KeysMalformed,
     NoSigningKey,
     OtherOrigin,
@@ -13,6 +15,8 @@ from app.infra.signing.keys import Keyring, SigningKey, keyring, make_keyring, r
 
 __all__ = [
     "Keeper",
+    "KeptDamaged",
+    "KeptLost",
     "Keyring",
     "KeysMalformed",
     "NoSigningKey",

@@ -3,6 +3,8 @@
 SigningError
 ├── KeysMalformed   the configured keys are none
 ├── NoSigningKey    no key may sign now
+├── KeptDamaged     the checkpoint kept from before cannot be read
+├── KeptLost        the log has signed something, and no checkpoint is kept
 ├── OtherOrigin     the checkpoint kept from before is of another log
 ├── SmallerTree     the tree has fewer leaves than was signed already
 └── OtherRoot       the tree is not the one that was signed already
@@ -19,6 +21,14 @@ class KeysMalformed(SigningError):
 
 class NoSigningKey(SigningError):
     """There is no private key that may sign at this time."""
+
+
+class KeptDamaged(SigningError):
+    """The file that holds the checkpoint kept outside the database holds none."""
+
+
+class KeptLost(SigningError):
+    """Checkpoints are signed, and the one kept outside is gone: there may have been more."""
 
 
 class OtherOrigin(SigningError):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from app.infra import durable
 from app.infra.settings import settings
-from app.infra.signing.errors import OtherOrigin, OtherRoot, SmallerTree
+from app.infra.signing.errors import KeptDamaged, OtherOrigin, OtherRoot, SmallerTree
 from app.ledger.checkpoints import Checkpoint
+from app.ledger.errors import LedgerError
 from app.ledger.notes import Note
 
 
@@ -29,10 +30,17 @@ class Keeper:
     path: Path
 
     def kept(self) -> Checkpoint | None:
-        """Return the last checkpoint; None before the first."""
-        if not self.path.exists():
+        """Return the last checkpoint; None before the first.
+
+        Raises:
+            KeptDamaged: There is something else.
+        """
+        try:
+            return Checkpoint.parse(Note.parse(self.path.read_bytes()).text)
+        except FileNotFoundError:
             return None
-        return Checkpoint.parse(Note.parse(self.path.read_bytes()).text)
+        except LedgerError as error:
+            raise KeptDamaged("the checkpoint kept outside cannot be read") from error
 
     @staticmethod
     def require_continued(
@@ -70,6 +78,7 @@ class Keeper:
             False if another process has kept a larger one meanwhile; this one is not needed.
 
         Raises:
+            KeptDamaged: It is not known what was kept before.
             OtherRoot: Another tree of the same size was kept.
         """
         checkpoint = Checkpoint.parse(note.text)

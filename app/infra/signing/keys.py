@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,7 @@ from app.ledger.trust import TrustedKey
 
 FILE = "signing.json"
 SEED_DIGITS = 64
+HANDOVER = timedelta(seconds=3)
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,17 @@ def make_keyring(config: Settings) -> Keyring:
     return _read(path.read_text(), config.log_origin)
 
 
-@lru_cache(maxsize=1)
 def keyring() -> Keyring:
-    """Return the process's keys, read once; restart after a rotation."""
-    return make_keyring(settings())
+    """Return the keys: those of the environment as at the start, else as the file now says."""
+    config = settings()
+    return _read_once(config.home, _state_of(config.home / FILE))
 
 
 def rotate(config: Settings) -> Keyring:
-    """Let a new key take over in the embedded default; the old one counts until now.
+    """Let a new key take over in the embedded default, a moment from now.
+
+    Every process reads the file again before it signs, and signs with the key that counts at the
+    time that it states: the moment is longer than the file takes to be written.
 
     Raises:
         KeysMalformed: The keys come from the environment: change them there.
@@ -134,17 +138,31 @@ def rotate(config: Settings) -> Keyring:
     make_keyring(config)
     path = config.home / FILE
     found = read_record(_List, parse(path.read_bytes()))
-    now = clock.rfc3339(clock.now())
+    then = clock.rfc3339(clock.now() + HANDOVER)
     kept = [
-        item if item.valid_until is not None else replace(item, valid_until=now)
+        item if item.valid_until is not None else replace(item, valid_until=then)
         for item in found.keys
     ]
-    fresh = _Item(seed=os.urandom(SEED_DIGITS // 2).hex(), valid_from=now)
+    fresh = _Item(seed=os.urandom(SEED_DIGITS // 2).hex(), valid_from=then)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     _make_file(partial, replace(found, keys=(*kept, fresh)))
     partial.replace(path)
     return make_keyring(config)
+
+
+@lru_cache(maxsize=1)
+def _read_once(home: Path, state: tuple[int, ...] | None) -> Keyring:
+    return make_keyring(settings())
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what is another for every file that was ever at this place."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _first(origin: str | None) -> _List:

@@ -20,6 +20,7 @@ from app.unlearning.methods.registry import (
 )
 from app.unlearning.methods.retrain import Retrain
 from app.unlearning.methods.saps import Saps
+from app.unlearning.methods.shrinking_mask import ShrinkingMask
 from app.unlearning.methods.sparse_newton import SparseNewton
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ReferenceDistillation",
     "Retrain",
     "Saps",
+    "ShrinkingMask",
     "SparseNewton",
     "control_names",
     "describe_methods",

@@ -3,7 +3,8 @@
 gamma is what the correction adds to the gradient of the mean loss. First order: ``theta_S - tau
 gamma_S``. Second order: ``theta_S - (H_SS + damping I)^-1 gamma_S`` with the curvature on the
 edited data; on the old data it would be wrong even on a quadratic loss. A step is taken only if it
-lowers the edited loss.
+lowers the edited loss on all edited rows at hand. Where these are only a sample, what a few rows
+change may be lost in its noise, and the step refused.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from app.unlearning.edited_loss import EditedLoss, correction_gradient
 from app.unlearning.methods.damped_newton import NewtonStep, Solving, newton_step
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import uniform_sample
 from app.unlearning.selection import Selection
 
 Order = Literal["first", "second"]
@@ -82,8 +83,9 @@ def correct(
     selection = selection.touched()
     theta = {name: problem.parameters[name] for name in selection.names}
     generator = torch.Generator().manual_seed(problem.generator_seed)
-    judged = uniform_sample(problem.edited, EVALUATION_ROWS, generator)
-    loss = EditedLoss(problem, rows=judged)
+    # A step that follows a few rows moves the loss by less than a sample of the others would by
+    # chance, so it is judged on every edited row at hand.
+    loss = EditedLoss(problem, rows=problem.edited)
     sample = uniform_sample(problem.edited, curvature_rows, generator)
     before = current = loss.loss(theta)
     sizes: list[float] = []

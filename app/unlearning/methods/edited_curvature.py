@@ -74,7 +74,7 @@ class EditedCurvature:
         """The diagonal of ``H_SS``, shape ``(|S|,)``, or a cheap estimate of it.
 
         Exact where the block has been formed; otherwise what is kept with the version, or one
-        random draw for each row.
+        random draw for each row, in their order.
         """
         if self._block is not None:
             return self._block.diagonal()

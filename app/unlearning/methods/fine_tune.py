@@ -16,7 +16,11 @@ from app.unlearning.update import Update
 @register("fine_tune")
 @dataclass(frozen=True)
 class FineTune(Method):
-    """A few epochs of Adam on the edited data, the best point on a fixed sample kept."""
+    """A few epochs of Adam on the edited data, the best point on a fixed sample kept.
+
+    The order of the rows decides, with the seed, what the mini-batches are. A correction there and
+    back does not return: no closed form says where a descent ends.
+    """
 
     title: ClassVar[str] = "Fine-tuning on the edited data"
     reference: ClassVar[str] = "Baseline of the unlearning literature (Golatkar et al. 2020)"

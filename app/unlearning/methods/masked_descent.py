@@ -1,7 +1,10 @@
 """Adam on the selected scalars only, keeping the best point seen on a fixed sample.
 
 A fresh optimiser state, a mask on the update and not only on the gradient (moments would leak
-otherwise), no decay outside the selection: scalars that are not selected keep their bits.
+otherwise), no decay outside the selection: scalars that are not selected keep their bits. Adam does
+not depend on the units of the loss as long as gradients are far above its epsilon of 1e-8, below
+which they count as noise. Mini-batches are drawn by position: with the order of the rows their
+draw changes, unless one batch takes all rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.problem import Problem, unreported
 from app.unlearning.rows import Rows
-from app.unlearning.sampling import EVALUATION_ROWS, uniform_sample
+from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import Selection
 
 _EVALUATIONS = 5
@@ -71,7 +75,7 @@ def masked_descent(
     start = {name: problem.parameters[name] for name in selection.names}
     rows = problem.edited
     generator = torch.Generator().manual_seed(problem.generator_seed)
-    judge = EditedLoss(problem, rows=uniform_sample(rows, EVALUATION_ROWS, generator))
+    judge = EditedLoss(problem, rows=judging_rows(problem, generator))
     before = judge.loss(start)
     best, best_loss, best_step = start, before, 0
     theta = {name: t.clone().requires_grad_() for name, t in start.items()}
@@ -83,9 +87,9 @@ def masked_descent(
             order = torch.randperm(len(rows), generator=generator)
         positions, order = order[:batch_size], order[batch_size:]
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, 2 * (1 - (step - 1) / steps))
-        _set_gradients(problem, rows, positions, theta, selection)
+        set_gradients(problem, rows, positions, theta, selection)
         optimizer.step()
-        _restore(theta, start, selection)
+        restore(theta, start, selection)
         evaluations += len(positions)
         if step % max(1, steps // _EVALUATIONS) == 0 or step == steps:
             point = {name: t.detach().clone() for name, t in theta.items()}
@@ -96,16 +100,26 @@ def masked_descent(
     return Descent(best, before, best_loss, best_step, steps, evaluations)
 
 
-def _set_gradients(
+def set_gradients(
     problem: Problem,
     rows: Rows,
     positions: Tensor,
     theta: Mapping[str, Tensor],
     selection: Selection,
 ) -> None:
-    """Put the masked gradient of one mini-batch, decay included, into ``theta``."""
+    """Put the masked gradient of one mini-batch, decay included, into the leaves ``theta``.
+
+    Args:
+        problem: The problem; its network is read, never written.
+        rows: What ``positions`` point into: the edited data at hand.
+        positions: The mini-batch, (b,) int64.
+        theta: Leaves by name; their ``grad`` is set.
+        selection: What may change, of the same names.
+    """
     batch = rows.take(positions)
-    outputs = functional_call(problem.model, dict(theta), (batch.inputs,))
+    outputs = outputs_of(
+        lambda inputs: functional_call(problem.model, dict(theta), (inputs,)), batch.inputs
+    )
     losses = problem.objective.losses(outputs, batch.targets)
     if batch.weights is not None:
         losses = losses * batch.weights
@@ -118,10 +132,8 @@ def _set_gradients(
         tensor.grad = (part + decay * tensor.detach()) * selection.masks[name]
 
 
-def _restore(
-    theta: Mapping[str, Tensor], start: Mapping[str, Tensor], selection: Selection
-) -> None:
-    """Give scalars outside the selection the bits they had."""
+def restore(theta: Mapping[str, Tensor], start: Mapping[str, Tensor], selection: Selection) -> None:
+    """Give scalars of ``theta`` outside the selection the bits they had at ``start``."""
     with torch.no_grad():
         for name, tensor in theta.items():
             tensor.copy_(torch.where(selection.masks[name], tensor, start[name]))

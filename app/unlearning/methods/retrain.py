@@ -35,7 +35,8 @@ class Retrain(Method):
     """Train a fresh network by the recipe on the edited data.
 
     The result is a draw from exactly the distribution of networks that never saw the data; with the
-    recipe's seeds it is one definite draw.
+    recipe's seeds and the order of the rows, which is that of the data set, it is one definite
+    draw. It does not depend on the parameters at hand.
     """
 
     title: ClassVar[str] = "Retraining from scratch"

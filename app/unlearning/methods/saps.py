@@ -1,18 +1,26 @@
 """Update only the parameters that the curvature of the learned model singles out.
 
-SAPS (sharpness-aware parameter selection, arXiv 2504.06398) takes the diagonal Hessian at the
-learned parameters and lets the unlearning stage change only the selected ones. Its abstract names
-the largest entries; digests of its body name the smallest. Both are offered, neither is called the
-published one. The selection does not depend on the request, so it can be made beforehand.
+SAPS (sharpness-aware parameter selection, arXiv 2504.06398) takes the diagonal of the Hessian of
+the training loss at the learned parameters and lets the unlearning stage change only the selected
+ones. The selection does not depend on the request, so it can be made beforehand.
+
+What of this is our reading: the abstract names the *largest* entries, digests of the body the
+*smallest*; both are offered, neither is called the published one. The diagonal is that of the
+Gauss-Newton matrix, which is the Hessian's on piecewise linear networks and never negative;
+``estimator`` takes the Hessian's own. Without a diagonal kept with the version it is taken on the
+rows the network was trained on. The steps in the selection are those of Warnecke et al. (NDSS
+2023), which the paper builds on, normalised to means, the curvature on the edited data; damping by
+a path, and the refusal of a step that raises the edited loss, are ours. So are the budgets for each
+tensor or layer: the paper ranks all scalars together, and most of them then lie in the last layer.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from app.unlearning.methods.by_curvature import ByCurvature
 from app.unlearning.methods.correction_step import Order, correct
-from app.unlearning.methods.curvature_at_hand import curvature_at_hand
+from app.unlearning.methods.curvature_at_hand import CurvatureAtHand, curvature_at_hand
 from app.unlearning.methods.damped_newton import Solving
-from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.problem import Problem
@@ -23,7 +31,7 @@ from app.unlearning.update import Update
 
 @register("saps")
 @dataclass(frozen=True)
-class Saps(Method):
+class Saps(ByCurvature):
     """Correct the scalars of largest (or smallest) diagonal curvature, to first or second order.
 
     gamma and the steps are those of Warnecke et al. (NDSS 2023), normalised to means; see
@@ -40,7 +48,7 @@ class Saps(Method):
         "largest", "Which diagonal curvature entries are selected."
     )
     budget: Budget = hyperparameter(
-        "global", "Rank all scalars together, or give each tensor its share."
+        "global", "Rank all scalars together, or give each layer or tensor its share."
     )
     order: Order = hyperparameter("second", "A gradient step or a damped Newton step.")
     steps: int = hyperparameter(1, "Most steps.", minimum=1, maximum=100)
@@ -72,7 +80,8 @@ class Saps(Method):
         Raises:
             NonFinite: The curvature or a new value is not finite.
         """
-        selection, evaluations, estimator, negative = self._select(problem)
+        diagonal, selection = self._select(problem)
+        negative = sum(int((v < 0).sum()) for v in diagonal.values.values())
         steps = 0 if problem.nothing_changes or not selection.names else self.steps
         found = correct(
             truncate(problem, selection.names),
@@ -88,10 +97,11 @@ class Saps(Method):
             problem,
             found.theta,
             selected=selection.count,
-            gradient_evaluations=evaluations + found.gradient_evaluations,
+            gradient_evaluations=diagonal.gradient_evaluations + found.gradient_evaluations,
             diagnostics={
-                "estimator": estimator,
-                "negative_curvature_share": negative,
+                "estimator": diagonal.estimator,
+                "curvature_fallbacks": list(diagonal.fallbacks),
+                "negative_curvature_share": negative / max(1, problem.parameter_count),
                 "steps": found.steps,
                 "sizes": list(found.sizes),
                 "edited_loss_before": found.loss_before,
@@ -99,16 +109,12 @@ class Saps(Method):
             },
         )
 
-    def _select(self, problem: Problem) -> tuple[Selection, int, str, float]:
-        """Rank the whole network's diagonal by signed value."""
-        diagonal = curvature_at_hand(problem, tuple(problem.parameters))
+    def _select(self, problem: Problem) -> tuple[CurvatureAtHand, Selection]:
+        """Rank the whole network's diagonal by signed value, whatever the request is."""
+        diagonal = curvature_at_hand(
+            problem, tuple(problem.parameters), rows=problem.original, how=self.estimating
+        )
         count = budget_count(self.fraction, problem.parameter_count)
         largest = self.select == "largest"
         selection = select_extreme(diagonal.values, count, budget=self.budget, largest=largest)
-        negative = sum(int((v < 0).sum()) for v in diagonal.values.values())
-        return (
-            selection.touched(),
-            diagonal.gradient_evaluations,
-            diagonal.estimator,
-            negative / max(1, problem.parameter_count),
-        )
+        return diagonal, selection.touched()

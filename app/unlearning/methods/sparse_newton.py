@@ -1,21 +1,21 @@
 """Newton-type minimisation of the edited loss over the scalars that gain most by it.
 
 The selection takes each scalar's own Newton decrement ``g^2 / (h + damping)`` on the edited data;
-large curvature alone marks scalars that move least. On the selection the edited loss is minimised
-by whatever suits its size: a few hundred scalars by damped Newton steps on the explicit
-Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021 to a block in
-this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient each. Whatever
-does not lower the edited loss is not taken.
+large curvature alone, offered for comparison, marks scalars that move least. On the selection the
+edited loss is minimised by whatever suits its size: a few hundred scalars by damped Newton steps on
+the explicit Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021
+to a block in this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient
+each. Whatever does not lower the edited loss is not taken.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from app.unlearning.methods.by_curvature import ByCurvature
 from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise
-from app.unlearning.methods.method import Method
+from app.unlearning.methods.ranking import Chosen, Rule, Scope, select_ranked
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
-from app.unlearning.methods.select_by_decrement import Scope, select_by_decrement
 from app.unlearning.problem import Problem
 from app.unlearning.selection import Budget, Selection, budget_count
 from app.unlearning.truncation import tail_names, truncate
@@ -28,11 +28,12 @@ _CANDIDATES = 4
 
 @register("sparse_newton")
 @dataclass(frozen=True)
-class SparseNewton(Method):
+class SparseNewton(ByCurvature):
     """Minimise the edited loss over the scalars of largest Newton decrement.
 
     Never raises the edited loss on the rows it is judged on. Empirical: it says nothing about what
-    the scalars outside the selection remember.
+    the scalars outside the selection remember. A correction there and back returns only if the
+    whole network may change: the way back begins elsewhere and selects other scalars.
     """
 
     title: ClassVar[str] = "Sparse Newton update"
@@ -41,8 +42,13 @@ class SparseNewton(Method):
     fraction: float = hyperparameter(
         0.05, "Share of the trainable scalars that may change.", minimum=0, maximum=1
     )
+    select: Rule = hyperparameter(
+        "decrement",
+        "Ranks the candidates: each scalar's own Newton decrement, the magnitude of its gradient, "
+        "or its curvature alone, the largest or the smallest first.",
+    )
     budget: Budget = hyperparameter(
-        "global", "Rank all candidates together, or give each tensor its share."
+        "global", "Rank all candidates together, or give each layer or tensor its share."
     )
     scope: Scope = hyperparameter(
         "tail",
@@ -86,17 +92,25 @@ class SparseNewton(Method):
         names = tuple(problem.parameters)
         if self.scope == "tail":
             names = tail_names(problem.model, _CANDIDATES * count)
-        rounds = 0 if count == 0 or problem.nothing_changes else 1 + self.reselections
+        # Every round adds at least one scalar.
+        rounds = 0 if problem.nothing_changes else min(count, 1 + self.reselections)
         part = truncate(problem, names) if rounds else problem
         selection = Selection({})
         evaluations = 0
-        estimator = ""
+        choices: list[Chosen] = []
         minima: list[Minimised] = []
         for i in range(rounds):
-            chosen = select_by_decrement(
-                part, names, count * (i + 1) // rounds, self.budget, self.damping, selection
+            chosen = select_ranked(
+                part,
+                names,
+                count * (i + 1) // rounds,
+                self.budget,
+                self.damping,
+                selection,
+                rule=self.select,
+                how=self.estimating,
             )
-            selection, estimator = chosen.selection, chosen.estimator
+            selection = chosen.selection
             minimum = minimise(
                 part,
                 selection,
@@ -110,6 +124,7 @@ class SparseNewton(Method):
             part = part.at(minimum.values)
             evaluations += chosen.gradient_evaluations + minimum.gradient_evaluations
             minima.append(minimum)
+            choices.append(chosen)
         values = {name: part.parameters[name] for name in selection.names}
         return self.update(
             problem,
@@ -118,7 +133,8 @@ class SparseNewton(Method):
             gradient_evaluations=evaluations,
             rows_read=problem.rows_at_hand if rounds else 0,
             diagnostics={
-                "estimator": estimator,
+                "estimator": choices[-1].estimator if choices else "",
+                "curvature_fallbacks": list(choices[-1].fallbacks) if choices else [],
                 "first_layers_run_once": len(part.parameters) < len(problem.parameters),
                 "solvers": [m.solver for m in minima],
                 "steps": [m.steps for m in minima],

@@ -13,7 +13,7 @@ from torch import Tensor
 from app.unlearning.errors import NonFinite
 from app.unlearning.selection.selection import Selection
 
-Budget = Literal["global", "per_tensor"]
+Budget = Literal["global", "per_layer", "per_tensor"]
 
 
 def budget_count(fraction: float, total: int) -> int:
@@ -37,7 +37,8 @@ def select_extreme(
         scores: Parameter name to a real tensor of the parameter's shape; ranked by signed value.
         count: How many scalars to select; capped at the number there are.
         budget: ``global`` ranks all scalars together; ``per_tensor`` gives each tensor a quota in
-            proportion to its size (largest remainders first), the quotas adding up to ``count``.
+            proportion to its size (largest remainders first), the quotas adding up to ``count``;
+            ``per_layer`` does so for the tensors of each module together.
         largest: Take the largest scores, otherwise the smallest.
 
     Returns:
@@ -49,22 +50,26 @@ def select_extreme(
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
             raise NonFinite(name)
-    total = sum(score.numel() for score in scores.values())
-    count = max(0, min(count, total))
-    if budget == "per_tensor":
-        quotas = proportional_quotas([score.numel() for score in scores.values()], count)
-        return Selection({
-            name: _extreme(score.reshape(-1), quota, largest).view_as(score)
-            for (name, score), quota in zip(scores.items(), quotas, strict=True)
-        })
-    if not scores:
-        return Selection({})
-    flat = torch.cat([score.reshape(-1) for score in scores.values()])
-    parts = _extreme(flat, count, largest).split([score.numel() for score in scores.values()])
-    return Selection({
-        name: part.view(score.shape).clone()
-        for (name, score), part in zip(scores.items(), parts, strict=True)
-    })
+    groups = _groups(tuple(scores), budget)
+    sizes = [sum(scores[name].numel() for name in group) for group in groups]
+    quotas = proportional_quotas(sizes, max(0, min(count, sum(sizes))))
+    masks: dict[str, Tensor] = {}
+    for group, quota in zip(groups, quotas, strict=True):
+        flat = torch.cat([scores[name].reshape(-1) for name in group])
+        parts = _extreme(flat, quota, largest).split([scores[name].numel() for name in group])
+        for name, part in zip(group, parts, strict=True):
+            masks[name] = part.view(scores[name].shape).clone()
+    return Selection({name: masks[name] for name in scores})
+
+
+def _groups(names: tuple[str, ...], budget: Budget) -> list[list[str]]:
+    """The parameters that are ranked together, in order."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        module, _, _ = name.rpartition(".")
+        key = {"global": "", "per_layer": module, "per_tensor": name}[budget]
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())
 
 
 def proportional_quotas(sizes: list[int], count: int) -> list[int]:

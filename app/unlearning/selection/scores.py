@@ -50,15 +50,14 @@ def random_scores(parameters: Mapping[str, Tensor], seed: int) -> dict[str, Tens
 
 
 def last_layer(model: nn.Module) -> Selection:
-    """Select all parameters of the last module that has any of its own, a control."""
-    names: list[str] = []
-    for prefix, module in model.named_modules():
-        own = [
-            f"{prefix}.{name}" if prefix else name
-            for name, p in module.named_parameters(recurse=False)
-            if p.requires_grad
-        ]
-        names = own or names
+    """Select all parameters of the last module that has any of its own, a control.
+
+    Those it shares with an earlier module, such as tied embeddings, are selected too.
+    """
+    last: list[nn.Parameter] = []
+    for module in model.modules():
+        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        last = own or last
     # A tied parameter is known to the model under its first name only.
-    parameters = dict(model.named_parameters())
-    return Selection.everything({n: parameters[n] for n in names if n in parameters})
+    names = {id(p): name for name, p in model.named_parameters()}
+    return Selection.everything({names[id(p)]: p for p in last})

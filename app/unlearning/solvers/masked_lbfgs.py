@@ -3,7 +3,8 @@
 The minimiser works on the flat vector of selected coordinates alone, so neither memory nor
 momentum can reach any other. Steps are found by backtracking until the Armijo condition holds;
 pairs of little or negative curvature are left out, which keeps the metric positive definite. The
-loss therefore falls with every accepted step and never rises.
+loss therefore falls with every accepted step and never rises. The units of the loss change nothing:
+the first step, which knows no curvature, has a length in the units of the parameters.
 """
 
 from collections import deque
@@ -65,7 +66,7 @@ def masked_lbfgs(
         start: Full tensors of at least the parameters with selected coordinates.
         selection: What may change.
         max_steps: Most accepted steps.
-        tolerance: Largest absolute gradient entry at which to stop.
+        tolerance: Largest absolute gradient entry at which to stop, as a share of the first one.
         history: Pairs remembered.
         progress: Told the fraction of ``max_steps`` made after each step; may raise to abort.
 
@@ -80,10 +81,10 @@ def masked_lbfgs(
     here = line.at(torch.zeros_like(touched.gather(start)))
     if not here.is_finite():
         raise NonFinite("loss or gradient at the start")
-    first = here
+    first, enough = here, tolerance * here.steepness()
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=history)
     steps = 0
-    while steps < max_steps and here.steepness() > tolerance:
+    while steps < max_steps and here.steepness() > enough:
         direction = _two_loops(here.gradient, pairs)
         there = _backtrack(line, here, direction, 1.0 if pairs else _first_length(here.gradient))
         if there is None:
@@ -103,7 +104,7 @@ def masked_lbfgs(
         steps,
         line.evaluations,
         here.steepness(),
-        here.steepness() <= tolerance,
+        here.steepness() <= enough,
     )
 
 
@@ -160,7 +161,8 @@ def _shrink(before: float, after: float, drop: float) -> float:
 
 
 def _first_length(gradient: Tensor) -> float:
-    return min(1.0, 1.0 / float(gradient.abs().sum()))
+    """Move the coordinates by one in all; backtracking finds a better length on a parabola."""
+    return 1.0 / float(gradient.abs().sum())
 
 
 def _remember(pairs: deque[tuple[Tensor, Tensor]], step: Tensor, change: Tensor) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.errors import NonFinite, NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.rows import Rows
@@ -79,7 +80,7 @@ def evaluate(
     losses, correct, labels = [], [], []
     with torch.no_grad(), _evaluating(model):
         for batch in rows.batches(batch_size):
-            outputs = model(batch.inputs).double()
+            outputs = outputs_of(model, batch.inputs).double()
             losses.append(objective.losses(outputs, batch.targets).cpu())
             predicted = _predictions(objective, outputs)
             if predicted is not None:

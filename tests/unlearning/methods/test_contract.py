@@ -14,23 +14,18 @@ from torch import nn
 
 from app.unlearning.errors import BadParameters, NotApplicable, UnknownMethod
 from app.unlearning.methods import describe_methods, make_method, method_names, parameters_schema
-from app.unlearning.methods.auto import choose, situation_of
 from app.unlearning.methods.registry import method_class, retained_rows
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem
-from app.unlearning.rows import Rows, TensorRows, empty
-from app.unlearning.update import JSON, Update, apply_update, changed_scalars
+from app.unlearning.rows import empty
+from app.unlearning.update import JSON, apply_update, changed_scalars
 from tests.unlearning.certified.trained import Case
-from tests.unlearning.methods.problems import KINDS, blobs, network, ridge
-
-
-def blob_rows(count: int) -> Rows:
-    return TensorRows(*blobs(count, 900))
-
+from tests.unlearning.methods.problems import KINDS, network
 
 CHEAP: dict[str, dict[str, JSON]] = {
     "sparse_newton": {"iterations": 3},
     "saps": {"max_products": 3},
+    "shrinking_mask": {"steps": 30},
     # What these networks forget is not worth a judgement.
     "reference_distillation": {"steps": 40, "refuse_above": None},
 }
@@ -38,7 +33,7 @@ CERTIFIED = ("certified_descent", "certified_removal", "certified_update")
 SERVED = [
     (name, kind) for name in method_names() for kind in KINDS if kind in method_class(name).kinds
 ]
-SPARSE = ("saps", "sparse_newton", "random_mask", "reference_distillation")
+SPARSE = ("saps", "shrinking_mask", "sparse_newton", "random_mask", "reference_distillation")
 # Retraining answers to its recipe alone, auto to whatever it chose, a distillation to targets for
 # the rows that the edited loss leaves out, and what is certified to a loss with noise in it.
 JUDGED = [
@@ -100,8 +95,7 @@ def test_its_account_is_true(name: str, kind: Kind) -> None:
         assert not value.requires_grad
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize(("name", "kind"), [pair for pair in SERVED if pair[0] in JUDGED])
 def test_it_never_raises_the_edited_loss(name: str, kind: Kind) -> None:
     problem = network(kind)
 
@@ -265,40 +259,6 @@ def test_controls_are_not_offered() -> None:
         "reference_distillation",
         "retrain",
         "saps",
+        "shrinking_mask",
         "sparse_newton",
     }
-
-
-def test_auto_names_the_method_that_ran_and_why() -> None:
-    convex, _, _ = ridge("deletion")
-    assert chosen(make_method("auto", {}).unlearn(convex)) == ("influence", "convex")
-    problem = network("label_correction")
-    update = make_method("auto", {"fraction": 0.1}).unlearn(problem)
-    assert chosen(update) == ("sparse_newton", "corrected rows")
-    assert update.selected == int(0.1 * problem.parameter_count)
-    assert chosen(make_method("auto", {}).unlearn(network("deletion"))) == ("retrain", "deleted")
-    few = replace(network("deletion"), recipe=None, holdout=None)
-    assert chosen(make_method("auto", {}).unlearn(few)) == ("sparse_newton", "deletion")
-
-
-@pytest.mark.parametrize(
-    ("problem", "method"),
-    [
-        (network("deletion"), "retrain"),  # a quarter of the rows
-        (replace(network("deletion"), recipe=None), "reference_distillation"),
-        (replace(network("deletion"), recipe=None, holdout=blob_rows(99)), "sparse_newton"),
-        (replace(network("deletion"), recipe=None, holdout=None), "sparse_newton"),
-        (network("label_correction"), "sparse_newton"),
-        (ridge("deletion")[0], "influence"),
-        (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), "certified_update"),
-    ],
-)
-def test_auto_chooses_by_what_is_at_hand(problem: Problem, method: str) -> None:
-    rule = choose(situation_of(problem))
-    assert rule is not None
-    assert rule.method == method
-
-
-def chosen(update: Update) -> tuple[str, str]:
-    words = ("convex", "corrected rows", "deleted", "deletion")
-    return update.method, next(word for word in words if word in update.reason)

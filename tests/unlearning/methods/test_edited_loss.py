@@ -7,10 +7,10 @@ from torch.autograd.functional import hessian
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from app.unlearning.edited_loss import EditedLoss, correction_gradient
+from app.unlearning.edited_loss import EditedLoss, correction_gradient, total_weight
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem
-from app.unlearning.sampling import uniform_sample
+from app.unlearning.sampling import judging_rows, uniform_sample
 from app.unlearning.selection import Selection
 from tests.unlearning.methods.problems import KINDS, flat, network, ridge
 
@@ -93,3 +93,17 @@ def test_a_sample_is_unbiased() -> None:
     spread = torch.tensor(sums).std() / 400**0.5
     assert abs(torch.tensor(sums).mean() - everything) < 4 * spread
     assert uniform_sample(problem.retained, 53, draw) is problem.retained
+
+
+def test_corrected_rows_are_judged_however_few_they_are() -> None:
+    """Five of ten thousand: a sample of all rows together would seldom hold one."""
+    problem, _, _ = ridge("label_correction", rows=5000, affected=5)
+    problem = replace(problem, retained_total=9990)
+    judged = judging_rows(problem, torch.Generator().manual_seed(0))
+    targets = torch.cat([b.targets for b in judged.batches(500)])
+    (wanted,) = problem.replacement.batches(5)
+    assert len(judged) == 2048 + 5
+    assert torch.equal(targets[-5:], wanted.targets)
+    assert abs(total_weight(judged) - problem.edited_total) < 1e-6
+    few, _, _ = ridge("feature_correction")
+    assert len(judging_rows(few, torch.Generator())) == len(few.edited)

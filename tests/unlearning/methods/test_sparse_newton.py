@@ -8,7 +8,7 @@ from torch import nn
 
 from app.unlearning.methods import Retrain, SparseNewton, make_method
 from app.unlearning.methods.masked_minimisation import choose_solver
-from app.unlearning.methods.select_by_decrement import select_by_decrement
+from app.unlearning.methods.ranking import select_ranked
 from app.unlearning.problem import Problem, StoredCurvature
 from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows
@@ -91,7 +91,7 @@ def test_kept_scalars_come_first() -> None:
     names = ("7.weight", "7.bias")
     kept = Selection({"7.bias": torch.tensor([True, True, False])})
 
-    chosen = select_by_decrement(problem, names, 5, "global", 1e-2, kept)
+    chosen = select_ranked(problem, names, 5, "global", 1e-2, kept)
 
     assert chosen.selection.count == 5
     assert chosen.selection.masks["7.bias"][:2].all()

@@ -44,7 +44,7 @@ def test_a_global_selection_is_the_front_of_a_stable_sort(
     assert {i for i, chosen in enumerate(found) if chosen} == expected
 
 
-@given(SCORES, st.integers(0, 40), st.sampled_from(["global", "per_tensor"]))
+@given(SCORES, st.integers(0, 40), st.sampled_from(["global", "per_layer", "per_tensor"]))
 def test_a_selection_has_the_size_asked_for(
     values: list[list[int]], count: int, budget: Budget
 ) -> None:
@@ -127,3 +127,20 @@ def test_controls_are_reproducible_and_what_they_say() -> None:
     assert last_layer(model).names == ("2.weight", "2.bias")
     assert last_layer(model).count == 10
     assert magnitude_scores({"w": torch.tensor([-2.0])})["w"].item() == 2.0
+
+
+def test_a_layer_shares_its_budget_among_its_tensors() -> None:
+    scores = {
+        "body.weight": torch.arange(6.0).view(2, 3),
+        "body.bias": torch.tensor([90.0, -1.0]),
+        "head.weight": 1000 + torch.arange(8.0),
+    }
+    chosen = select_extreme(scores, 6, budget="per_layer")
+    # Three of the eight scalars of each layer, however much larger the scores of one are.
+    assert flat(Selection({n: chosen.masks[n] for n in ("body.weight", "body.bias")})) == [
+        *[False, False, False, False, True, True],
+        *[True, False],
+    ]
+    assert flat(Selection({"head.weight": chosen.masks["head.weight"]})) == [False] * 5 + [True] * 3
+    alone = select_extreme(scores, 6, budget="per_tensor")
+    assert [int(alone.masks[name].sum()) for name in scores] == [2, 1, 3]

@@ -1,0 +1,235 @@
+"""Every method and every parameter: described, asked for by a policy, run, and shown by the report.
+
+The API runs as a server; the workers' part is played by their own code in this process.
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.client import ApiProblem, Lethe
+from app.client.connection import Document
+from app.domain import methods
+from app.domain.catalog import Version
+from app.infra import db
+from tests.api.conftest import Service
+from tests.e2e.material import CLASSES, COLUMNS, Material, make_material, version_order
+from tests.e2e.test_certified import Trained
+from tests.workers import worked
+
+CERTIFIED = ("certified_descent", "certified_removal", "certified_update")
+NAMES = tuple(methods.names())
+# Values that no range or list of values suggests.
+CHOSEN: dict[str, Any] = {
+    # With half the limit the method may well refuse its own result.
+    "refuse_above": None,
+    # What constants alone bound for one row of a hundred is more than an epsilon of one hides.
+    "epsilon": 20.0,
+}
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Lethe]:
+    threads = torch.get_num_threads()
+    with service.client() as opened:
+        yield opened
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def described(client: Lethe) -> dict[str, Document]:
+    return {item["name"]: item for item in client.methods()}
+
+
+def import_rows(client: Lethe, material: Material, folder: Path) -> str:
+    dataset_id = str(client.create_dataset("rows", **COLUMNS)["id"])
+    client.upload_content(dataset_id, material.parquet(folder))
+    worked.work()
+    assert client.dataset(dataset_id)["state"] == "ready"
+    return dataset_id
+
+
+def live_model(client: Lethe, weights: bytes, order: dict[str, Any]) -> str:
+    model_id = str(client.create_model("asked for everything")["id"])
+    version_id = client.create_version(model_id, order)["id"]
+    client.upload_weights(model_id, version_id, weights)
+    worked.work()
+    assert client.version(model_id, version_id)["state"] == "live"
+    return model_id
+
+
+class Line:
+    """A model, its data set, and the next row that somebody asks for."""
+
+    def __init__(self, dataset_id: str, model_id: str, material: Material) -> None:
+        self.dataset_id, self.model_id = dataset_id, model_id
+        self.rows = zip(material.ids, material.labels.tolist(), strict=True)
+
+    def serve_one(self, client: Lethe, kinds: Collection[str] = ("deletion",)) -> Document:
+        """Delete a row, or correct its label where that is what is served; return the job."""
+        sample, label = next(self.rows)
+        if "deletion" in kinds:
+            asked = client.submit_deletion(self.dataset_id, sample_ids=[sample])
+        else:
+            correction = {"sample_id": sample, "label": (label + 1) % CLASSES}
+            asked = client.submit_correction(self.dataset_id, corrections=[correction])
+        worked.work()
+        (target,) = client.request(asked["id"])["targets"]
+        return client.job(target["job_id"])
+
+
+@pytest.fixture(scope="module")
+def network(client: Lethe, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    material = make_material("network", seed=4)
+    dataset_id = import_rows(client, material, tmp_path_factory.mktemp("network"))
+    model_id = live_model(client, material.weights(), version_order(dataset_id))
+    return Line(dataset_id, model_id, material)
+
+
+@pytest.fixture
+def perturbed(client: Lethe, tmp_path: Path) -> Line:
+    """A linear model trained with noise in its objective, as proofs want it.
+
+    A new one for each: what one proof has spent or lost is not there for the next. The rows are in
+    the unit ball, where bounds by constants alone are small enough to be of use.
+    """
+    drawn = make_material("perturbed", seed=5)
+    longest = np.linalg.norm(drawn.features, axis=1).max()
+    material = Material("perturbed", drawn.features / longest, drawn.labels)
+    trained = Trained(material, declared=1e-3)
+    dataset_id = import_rows(client, trained.material, tmp_path)
+    model_id = live_model(client, trained.weights(), trained.order(dataset_id))
+    return Line(dataset_id, model_id, trained.material)
+
+
+def another(name: str, schema: Document) -> Any:
+    """A value that is allowed and not the default."""
+    default = schema["default"]
+    if name in CHOSEN:
+        return CHOSEN[name]
+    if "enum" in schema:
+        return next(value for value in schema["enum"] if value not in (default, None))
+    if schema.get("type") == "boolean":
+        return not default
+    if default is None:
+        return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 0.5)
+    if schema["type"] == "integer":
+        return default + 1
+    return default / 2
+
+
+def others(described: dict[str, Document], name: str) -> dict[str, Any]:
+    """Another value for each parameter of a method."""
+    properties = described[name]["parameters"]["properties"]
+    return {key: another(key, schema) for key, schema in properties.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_parameter_says_what_it_is(described: dict[str, Document], name: str) -> None:
+    method = described[name]
+    assert method["title"]
+    assert method["reference"]
+    assert set(method["kinds"]) <= {"deletion", "label_correction", "feature_correction"}
+    assert method["kinds"]
+    schema = method["parameters"]
+    assert schema["additionalProperties"] is False
+    assert "retained_rows" in schema["properties"]
+    for parameter in schema["properties"].values():
+        assert parameter["description"].endswith(".")
+        assert "default" in parameter
+        if "enum" in parameter:
+            assert parameter["default"] in parameter["enum"]
+            continue
+        types = parameter["type"] if isinstance(parameter["type"], list) else [parameter["type"]]
+        assert set(types) <= {"boolean", "integer", "number", "null"}
+        assert (parameter["default"] is None) <= ("null" in types)
+        # Every number has a lower end; those without an upper end have no natural one.
+        assert types[0] == "boolean" or {"minimum", "exclusiveMinimum"} & parameter.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_may_ask_for_every_parameter_and_the_report_shows_them(
+    client: Lethe, described: dict[str, Document], request: pytest.FixtureRequest, name: str
+) -> None:
+    line: Line = request.getfixturevalue("perturbed" if name in CERTIFIED else "network")
+    parameters = others(described, name)
+    defaults = described[name]["parameters"]["properties"]
+    assert all(value != defaults[key]["default"] for key, value in parameters.items())
+    client.put_policy(line.model_id, {"method": name, "parameters": parameters, "gates": {}})
+    assert client.policy(line.model_id)["parameters"] == parameters
+
+    job = line.serve_one(client, described[name]["kinds"])
+
+    assert job["state"] == "succeeded", job["error"]
+    report = job["report"]
+    assert report["method_reason"]
+    # How many retained rows are read is for whoever loads them.
+    asked = {key: value for key, value in parameters.items() if key != "retained_rows"}
+    if name == "auto":
+        assert job["method"] == report["method"] != "auto"
+        asked = {key: value for key, value in asked.items() if key in report["parameters"]}
+    else:
+        assert job["method"] == report["method"] == name
+        assert report["parameters"].keys() == asked.keys()
+    assert {key: report["parameters"][key] for key in asked} == asked
+    assert job["parameters"] == report["parameters"]
+    assert report["assurance"] == described[report["method"]]["assurance"]
+    assert client.report(line.model_id, job["result_version_id"]) == report
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_parameter_is_taken_out_of_its_range(
+    client: Lethe, described: dict[str, Document], name: str
+) -> None:
+    model_id = client.create_model("strict")["id"]
+    for key, schema in described[name]["parameters"]["properties"].items():
+        wrong: list[Any] = ["no such value", [], {}]
+        wrong += [schema["minimum"] - 1] if "minimum" in schema else []
+        wrong += [schema["exclusiveMinimum"]] if "exclusiveMinimum" in schema else []
+        wrong += [schema["maximum"] * 2] if "maximum" in schema else []
+        for value in wrong:
+            with pytest.raises(ApiProblem, match="422") as caught:
+                client.put_policy(model_id, {"method": name, "parameters": {key: value}})
+            (fault,) = caught.value.document["errors"]
+            assert fault["pointer"] == f"/parameters/{key}"
+
+
+def curvature_of(version_id: str) -> Document:
+    with db.reading() as tx:
+        record = tx.get_one(Version, version_id).curvature
+        assert record is not None
+        return dict(record)
+
+
+def test_the_curvature_is_that_of_the_version_at_hand(client: Lethe, tmp_path: Path) -> None:
+    """Made anew after each publication, on the rows that are left; never that of a parent."""
+    material = make_material("following", seed=6)
+    dataset_id = import_rows(client, material, tmp_path)
+    model_id = live_model(client, material.weights(), version_order(dataset_id))
+    line = Line(dataset_id, model_id, material)
+    client.put_policy(model_id, {"method": "sparse_newton", "gates": {}})
+    records = [curvature_of(client.model(model_id)["live_version_id"])]
+    for _ in range(2):
+        job = line.serve_one(client)
+        assert job["report"]["diagnostics"]["estimator"] == "ggn, kept with the version"
+        assert job["report"]["cost"]["parameters_changed"] > 0
+        records.append(curvature_of(job["result_version_id"]))
+    assert [record["rows"] for record in records] == [120, 119, 118]
+    assert len({record["digest"] for record in records}) == 3
+    assert len({record["key"] for record in records}) == 3
+
+
+def test_a_method_that_took_no_step_is_said_to_have_taken_none(
+    client: Lethe, network: Line
+) -> None:
+    policy = {"method": "saps", "parameters": {"fraction": 0}, "gates": {}}
+    client.put_policy(network.model_id, policy)
+    report = network.serve_one(client)["report"]
+    assert report["cost"]["parameters_changed"] == 0
+    assert "took no step" in report["notes"]["method"]
+    client.put_policy(network.model_id, {"method": "sparse_newton", "gates": {}})
+    assert "notes" not in network.serve_one(client)["report"]
