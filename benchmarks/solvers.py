@@ -3,7 +3,9 @@
 A network is trained on scikit-learn's digits to its optimum, 70 of 1,400 rows are to be forgotten,
 and (H_SS + damping I) d = g_S is solved for four dampings on the scalars of largest decrement. The
 peers are conjugate gradients on curvlinops' submatrix of its GGN operator, to a relative residual
-of 1e-6 for each damping, with and without Jacobi's preconditioner (the diagonal is given to them).
+of 1e-6 for each damping, with and without Jacobi's preconditioner (the diagonal is given to them);
+the faster of the two counts. For information, the last line gives their operator to our solver for
+all dampings at once, which spares it most products.
 Everything is in float64 on one thread, in turns in one process; the medians of the processor times
 count. The operator of the peer is built beforehand, ours builds everything each time.
 
@@ -35,7 +37,12 @@ from app.unlearning.problem import Problem
 from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.selection import Selection, decrement_scores, select_extreme
-from app.unlearning.solvers import captured_block, conjugate_gradient, solve_damped
+from app.unlearning.solvers import (
+    captured_block,
+    conjugate_gradient,
+    damping_path,
+    solve_damped,
+)
 from app.unlearning.training import initialise, train
 
 WEIGHT_DECAY = 1e-3
@@ -44,7 +51,7 @@ DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
 FORGOTTEN = 70
 AGREEMENT = 1e-5
 LEAST_RATIOS = {48: 40.0, 240: 10.0, 480: 6.0}
-"""How many times faster than the preconditioned peer, by the size of the selection."""
+"""How many times faster than the faster peer, by the size of the selection."""
 
 
 def dense() -> nn.Module:
@@ -192,7 +199,20 @@ def peers(case: Case, selection: Selection) -> list[Way]:
         found = Way(name, run)
         return found
 
-    return [way("CG, Jacobi", diagonal), way("CG, plain", None)]
+    def together() -> list[Tensor]:
+        shared.products = 0
+
+        def product(vector: Tensor) -> Tensor:
+            shared.products += 1
+            image: Tensor = submatrix @ vector
+            return image + WEIGHT_DECAY * vector
+
+        unit = torch.ones_like(right)
+        solves = damping_path(product, right, DAMPINGS, unit, tolerance=1e-6, max_steps=1000)
+        return [solve.solution for solve in solves]
+
+    shared = Way("CG, all dampings at once", together)
+    return [way("CG, Jacobi", diagonal), way("CG, plain", None), shared]
 
 
 def compare(case: Case, size: int, repeats: int) -> list[Way]:
@@ -280,10 +300,8 @@ def main() -> int:
         agrees = add_rows(table, "64-64-10", size, ways)
         verdicts.append((f"|S| = {size}: solutions agree to {AGREEMENT:.0e}", agrees))
         if len(ways) > 1 and not given.quick:
-            ratio = ways[1].median / ways[0].median
-            text = (
-                f"|S| = {size}: at least {least:.0f} times faster than CG with Jacobi: {ratio:.1f}"
-            )
+            ratio = min(way.median for way in ways[1:3]) / ways[0].median
+            text = f"|S| = {size}: at least {least:.0f} times faster than either CG: {ratio:.1f}"
             verdicts.append((text, ratio >= least))
     convolutions = case_of(convolutional, rows)
     size = 24 if given.quick else 240

@@ -62,6 +62,7 @@ def test_an_empty_log_is_whole(home: Path) -> None:
         ("INSERT INTO log_nodes VALUES (9, 9, zeroblob(32))", ["stray-node"]),
         ("UPDATE log_checkpoints SET note = X'78'", ["bad-checkpoint"]),
         ("UPDATE log_checkpoints SET root = zeroblob(32)", ["other-root"]),
+        ("UPDATE log_checkpoints SET size = 99", ["other-root"]),
         ("DELETE FROM log_unsealed", ["forgotten"]),
     ],
 )

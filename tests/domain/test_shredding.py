@@ -145,6 +145,29 @@ def test_disclosures_are_logged_without_saying_whom_they_concern(deleted: str, t
     assert {(entry.request_id, str(entry.facts)) for entry in entries} == {(deleted, "{}")}
 
 
+def test_every_request_commits_under_keys_of_its_own(tenant: str, dataset: str) -> None:
+    """Keys that came twice, or that anybody can write down, would hide nothing."""
+    requests = [make.delete(tenant, dataset, "nobody") for _ in range(2)]
+    with reading() as tx:
+        kept = [tx.get_one(RequestCommitment, request) for request in requests]
+        assert len({record.root for record in kept}) == 2
+        assert len({record.wrapped_key for record in kept}) == 2
+    own = {member(tenant, request, "sample:nobody").membership.key for request in requests}
+    own |= {detail(tenant, request).key for request in requests}
+    assert len(own) == 4
+    assert all(len(set(bytes.fromhex(key))) > 8 for key in own)
+
+
+def test_nothing_is_left_of_what_is_shredded(deleted: str, tenant: str) -> None:
+    shred(tenant, deleted)
+    with reading() as tx:
+        record = tx.get_one(RequestCommitment, deleted)
+        assert (record.wrapped_key, record.detail, record.members) == (None, None, None)
+        assert record.shredded_at is not None
+        for rows in tx.scalars(select(RequestRows).where(RequestRows.request_id == deleted)):
+            assert (rows.rows, rows.corrections) == (None, None)
+
+
 def test_what_is_shredded_is_shown_to_nobody_and_the_evidence_still_holds(
     deleted: str, tenant: str
 ) -> None:

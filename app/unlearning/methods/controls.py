@@ -7,7 +7,7 @@ coordinates was worth.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from app.unlearning.methods.masked_minimisation import Solver, minimise
+from app.unlearning.methods.masked_minimisation import Solver, minimise, suited
 from app.unlearning.methods.method import Method
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
@@ -91,6 +91,9 @@ def _sparse_update(
             rows_read=0,
             diagnostics={"steps": 0},
         )
+    solver = suited(solver, problem)
+    if solver == "optimum":
+        problem = problem.with_all_retained()
     minimum = minimise(
         truncate(problem, selection.names),
         selection,

@@ -13,7 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from app.unlearning.convexity import is_convex
-from app.unlearning.methods.convex_optimum import convex_optimum, in_float64
+from app.unlearning.double_precision import in_float64
+from app.unlearning.methods.convex_optimum import convex_optimum
 from app.unlearning.methods.correction_step import Order, correct
 from app.unlearning.methods.damped_newton import LinearSolver, Recursive, solving
 from app.unlearning.methods.method import Method
@@ -29,7 +30,7 @@ from app.unlearning.update import JSON, Update
 class Influence(Method):
     """First or second order on all parameters; for convex models to the edited optimum.
 
-    A convex model is solved in float64 on every retained row that can be opened. Its distance to
+    A convex model is solved to float64 on every retained row that can be opened. Its distance to
     the optimum is then at most ``gradient_norm / weight_decay`` plus the rounding to the network's
     dtype, and reported as such. The assurance stays empirical: a small distance to what retraining
     finds is not a bound on what the parameters reveal.
@@ -66,6 +67,13 @@ class Influence(Method):
         1e-9,
         "Gradient norm of the mean objective at which a convex model is at its optimum.",
         above=0,
+    )
+    accuracy: float | None = hyperparameter(
+        None,
+        "Share of the way made that may be left, by an estimate, where a convex model stops even "
+        "if the gradient is larger than the tolerance; null: the tolerance alone decides.",
+        above=0,
+        maximum=1,
     )
     curvature_rows: int = hyperparameter(
         256,
@@ -166,6 +174,7 @@ class Influence(Method):
         found = convex_optimum(
             problem,
             tolerance=self.tolerance,
+            accuracy=self.accuracy,
             max_steps=self.steps or 50,
             progress=problem.progress,
         )

@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from app.unlearning.convexity import is_convex
 from app.unlearning.edited_loss import EditedLoss
+from app.unlearning.methods.convex_optimum import convex_optimum
 from app.unlearning.methods.damped_newton import Solving, newton_step
 from app.unlearning.methods.edited_curvature import BLOCK_LIMIT, EditedCurvature
 from app.unlearning.methods.masked_descent import masked_descent
@@ -16,17 +18,19 @@ from app.unlearning.sampling import uniform_sample
 from app.unlearning.selection import Selection
 from app.unlearning.solvers.masked_lbfgs import masked_lbfgs
 
-Solver = Literal["auto", "block", "lbfgs", "adam"]
+Solver = Literal["auto", "optimum", "block", "lbfgs", "adam"]
 
 # Above this many rows a full pass for each L-BFGS step costs more than it gives; a pass through
 # dense layers costs little.
 _FULL_BATCH_ROWS = 1000
 _FULL_BATCH_ROWS_DENSE = 10_000
-_ITERATIONS = {"block": 10, "lbfgs": 20, "adam": 150}
+_ITERATIONS = {"optimum": 50, "block": 10, "lbfgs": 20, "adam": 150}
 # The block is formed on a sample of at most this many rows.
 _CURVATURE_ROWS = 1024
 # Newton steps end when one gains less than this share of the loss they began with.
 _WORTHWHILE = 1e-3
+# Where Newton's method on a convex model stops: the gradient norm, or the share of the way left.
+_GRADIENT, _LEFT = 1e-9, 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,9 @@ def minimise(
     Args:
         problem: The problem; its network is read, never written.
         selection: What may change; at least one scalar.
-        solver: ``auto`` takes the block up to :data:`BLOCK_LIMIT` scalars, L-BFGS while a full pass
-            is cheap, Adam on mini-batches otherwise.
+        solver: ``optimum`` is Newton's method on a convex model; ``auto`` takes the block up to
+            :data:`BLOCK_LIMIT` scalars, L-BFGS while a full pass is cheap, Adam on mini-batches
+            otherwise.
         iterations: Most steps of the solver; None for its default.
         damping: Smallest damping of the Newton steps, in units of the block's mean diagonal.
         learning_rate: Step size of Adam.
@@ -78,8 +83,14 @@ def minimise(
 
     Returns:
         The best point found; the start if none is better.
+
+    Raises:
+        NotApplicable: The optimum of a model that is not convex is asked for.
+        NotConverged: A convex model's optimum was not reached.
     """
     selection = selection.touched()
+    if solver == "optimum":
+        return _to_the_optimum(problem, selection, iterations or _ITERATIONS[solver], progress)
     name = choose_solver(problem, selection) if solver == "auto" else solver
     limit = iterations or _ITERATIONS[name]
     if name == "block":
@@ -116,6 +127,34 @@ def choose_solver(problem: Problem, selection: Selection) -> Literal["block", "l
     )
     limit = _FULL_BATCH_ROWS_DENSE if dense else _FULL_BATCH_ROWS
     return "lbfgs" if len(problem.edited) <= limit else "adam"
+
+
+def suited(solver: Solver, problem: Problem) -> Solver:
+    """Return ``optimum`` for a convex model where any solver will do; otherwise the same."""
+    return "optimum" if solver == "auto" and is_convex(problem.model, problem.objective) else solver
+
+
+def _to_the_optimum(
+    problem: Problem, selection: Selection, limit: int, progress: Callable[[float], None]
+) -> Minimised:
+    found = convex_optimum(
+        problem,
+        tolerance=_GRADIENT,
+        accuracy=_LEFT,
+        max_steps=limit,
+        selection=selection,
+        progress=progress,
+    )
+    own = problem.parameters
+    return Minimised(
+        {name: value.to(own[name].dtype) for name, value in found.theta.items()},
+        "optimum",
+        found.steps,
+        found.loss_before,
+        found.loss_after,
+        (),
+        found.gradient_evaluations,
+    )
 
 
 def _newton(

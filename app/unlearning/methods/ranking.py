@@ -1,6 +1,8 @@
 """Choose scalars by a rule that ranks them on the edited data.
 
 * ``decrement``: each scalar's own Newton decrement, ``g^2 / (h + damping)``;
+* ``greedy``: what each scalar gains beside those chosen before it, by the curvature between the
+  2,048 candidates of largest decrement;
 * ``gradient``: the magnitude of ``g`` (SalUn, Fan et al. 2024), which takes no curvature;
 * ``largest``, ``smallest``: ``h`` alone.
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.methods.curvature_at_hand import CurvatureAtHand, Estimating, curvature_at_hand
+from app.unlearning.methods.greedy_choice import choose_greedily
 from app.unlearning.problem import Problem
 from app.unlearning.selection import (
     Budget,
@@ -28,7 +31,7 @@ from app.unlearning.selection import (
 )
 
 Scope = Literal["tail", "all"]
-Rule = Literal["decrement", "gradient", "largest", "smallest"]
+Rule = Literal["decrement", "greedy", "gradient", "largest", "smallest"]
 
 _NO_CURVATURE = CurvatureAtHand({}, "", 0)
 
@@ -79,9 +82,12 @@ def select_ranked(
     Raises:
         NonFinite: The gradient or the curvature is not finite.
     """
+    everything = Selection.everything({name: problem.parameters[name] for name in names})
+    if count >= everything.count:
+        return Chosen(everything, "none needed", 0)
     gradient: Mapping[str, Tensor] = {}
     cost = 0
-    if rule in ("decrement", "gradient"):
+    if rule in ("decrement", "greedy", "gradient"):
         loss = EditedLoss(problem)
         gradient = loss.gradient({name: problem.parameters[name] for name in names})
         cost = loss.gradient_evaluations
@@ -90,9 +96,14 @@ def select_ranked(
         found = curvature_at_hand(problem, names, how=how)
     decay = problem.objective.weight_decay
     curvature = {name: h + decay for name, h in found.values.items()}
-    scores = _scores(rule, gradient, curvature, damping)
-    selection = select_extreme(_first(scores, kept), count, budget=budget)
+    scores = _first(_scores(rule, gradient, curvature, damping), kept)
     cost += found.gradient_evaluations
+    if rule == "greedy":
+        absolute = _absolute(damping, curvature)
+        selection, read = choose_greedily(problem, scores, gradient, count, budget, absolute, kept)
+        cost += read
+    else:
+        selection = select_extreme(scores, count, budget=budget)
     return Chosen(selection.touched(), found.estimator, cost, found.fallbacks)
 
 
@@ -102,7 +113,7 @@ def _scores(
     """What is ranked, the largest first."""
     if rule == "gradient":
         return magnitude_scores(gradient)
-    if rule == "decrement":
+    if rule in ("decrement", "greedy"):
         return decrement_scores(gradient, curvature, _absolute(damping, curvature))
     sign = 1 if rule == "largest" else -1
     return {name: sign * h for name, h in curvature.items()}

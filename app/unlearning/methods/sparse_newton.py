@@ -1,18 +1,19 @@
 """Newton-type minimisation of the edited loss over the scalars that gain most by it.
 
 The selection takes each scalar's own Newton decrement ``g^2 / (h + damping)`` on the edited data;
-large curvature alone, offered for comparison, marks scalars that move least. On the selection the
-edited loss is minimised by whatever suits its size: a few hundred scalars by damped Newton steps on
-the explicit Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021
-to a block in this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient
-each. Whatever does not lower the edited loss is not taken.
+large curvature alone, offered for comparison, marks scalars that move least, and the greedy rule
+keeps scalars that gain the same thing from being chosen together. On the selection the edited loss
+is minimised by whatever suits its size: a few hundred scalars by damped Newton steps on the
+explicit Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021 to a
+block in this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient each.
+Whatever does not lower the edited loss is not taken.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from app.unlearning.methods.by_curvature import ByCurvature
-from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise
+from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise, suited
 from app.unlearning.methods.ranking import Chosen, Rule, Scope, select_ranked
 from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
@@ -44,8 +45,9 @@ class SparseNewton(ByCurvature):
     )
     select: Rule = hyperparameter(
         "decrement",
-        "Ranks the candidates: each scalar's own Newton decrement, the magnitude of its gradient, "
-        "or its curvature alone, the largest or the smallest first.",
+        "Ranks the candidates: each scalar's own Newton decrement; greedily what each gains beside "
+        "those chosen before it, by the curvature between up to 2048 of them; the magnitude of its "
+        "gradient; or its curvature alone, the largest or the smallest first.",
     )
     budget: Budget = hyperparameter(
         "global", "Rank all candidates together, or give each layer or tensor its share."
@@ -56,7 +58,9 @@ class SparseNewton(ByCurvature):
         "them are run once), or all parameters.",
     )
     solver: Solver = hyperparameter(
-        "auto", "Newton steps on the explicit block, L-BFGS, Adam, or by the size of the problem."
+        "auto",
+        "Newton's method to the optimum of a convex model, Newton steps on the explicit block, "
+        "L-BFGS, Adam, or what suits the model and the size of the problem.",
     )
     iterations: int | None = hyperparameter(
         None,
@@ -87,7 +91,12 @@ class SparseNewton(ByCurvature):
 
         Raises:
             NonFinite: A gradient, the curvature or a new value is not finite.
+            NotApplicable: The optimum of a model that is not convex is asked for.
+            NotConverged: A convex model's optimum was not reached.
         """
+        solver = suited(self.solver, problem)
+        if solver == "optimum":
+            problem = problem.with_all_retained()
         count = budget_count(self.fraction, problem.parameter_count)
         names = tuple(problem.parameters)
         if self.scope == "tail":
@@ -114,7 +123,7 @@ class SparseNewton(ByCurvature):
             minimum = minimise(
                 part,
                 selection,
-                solver=self.solver,
+                solver=solver,
                 iterations=self.iterations,
                 damping=self.damping,
                 learning_rate=self.learning_rate,

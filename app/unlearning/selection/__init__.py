@@ -4,8 +4,10 @@ from app.unlearning.selection.budget import (
     Budget,
     budget_count,
     proportional_quotas,
+    ranked_together,
     select_extreme,
 )
+from app.unlearning.selection.greedy import greedy_positions
 from app.unlearning.selection.scores import (
     decrement_scores,
     last_layer,
@@ -19,9 +21,11 @@ __all__ = [
     "Selection",
     "budget_count",
     "decrement_scores",
+    "greedy_positions",
     "last_layer",
     "magnitude_scores",
     "proportional_quotas",
     "random_scores",
+    "ranked_together",
     "select_extreme",
 ]

@@ -50,7 +50,7 @@ def select_extreme(
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
             raise NonFinite(name)
-    groups = _groups(tuple(scores), budget)
+    groups = ranked_together(tuple(scores), budget)
     sizes = [sum(scores[name].numel() for name in group) for group in groups]
     quotas = proportional_quotas(sizes, max(0, min(count, sum(sizes))))
     masks: dict[str, Tensor] = {}
@@ -62,8 +62,8 @@ def select_extreme(
     return Selection({name: masks[name] for name in scores})
 
 
-def _groups(names: tuple[str, ...], budget: Budget) -> list[list[str]]:
-    """The parameters that are ranked together, in order."""
+def ranked_together(names: tuple[str, ...], budget: Budget) -> list[list[str]]:
+    """Group the names of parameters that share a quota, in order."""
     groups: dict[str, list[str]] = {}
     for name in names:
         module, _, _ = name.rpartition(".")

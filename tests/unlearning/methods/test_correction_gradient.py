@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from app.unlearning.double_precision import in_float64
 from app.unlearning.edited_loss import correction_gradient
 from app.unlearning.methods import make_method
-from app.unlearning.methods.convex_optimum import in_float64
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem, StoredCurvature
 from app.unlearning.rows import Rows, TensorRows, empty

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from app.unlearning.double_precision import in_float64
 from app.unlearning.edited_loss import EditedLoss
-from app.unlearning.methods.convex_optimum import in_float64
 from app.unlearning.methods.damped_newton import NewtonStep, Solving, newton_step
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem, StoredCurvature

@@ -27,7 +27,7 @@ def explicit(problem: Problem, theta: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def in_float64(problem: Problem) -> Problem:
-    from app.unlearning.methods.convex_optimum import in_float64 as cast
+    from app.unlearning.double_precision import in_float64 as cast
 
     return cast(problem)
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from app.unlearning.double_precision import Float64Rows, in_float64
 from app.unlearning.methods import make_method
-from app.unlearning.methods.convex_optimum import Float64Rows, in_float64
 from app.unlearning.objective import Objective
 from app.unlearning.problem import Kind, Problem
 from app.unlearning.recipe import Recipe

@@ -95,9 +95,27 @@ def test_a_diagonal_by_name_is_that_diagonal() -> None:
         assert (found.gradient_evaluations == 0) is is_kept
 
 
+def one_after_the_other(X: Tensor, g: Tensor, damping: float) -> Tensor:
+    """Rank coordinates by when each gains the most beside those before it, the first highest."""
+    A = torch.cat([X, torch.ones(len(X), 1, dtype=X.dtype)], 1)
+    H = 2 * A.T @ A / len(A)
+    H += (0.1 + damping * (H.diagonal() + 0.1).mean()) * torch.eye(len(H))
+    score = torch.zeros_like(g)
+    chosen: list[int] = []
+    for rank in range(len(g)):
+        gains = {
+            i: float(g[s] @ torch.linalg.solve(H[s][:, s], g[s]))
+            for i in range(len(g))
+            if i not in chosen and (s := [*chosen, i])
+        }
+        chosen.append(max(gains, key=lambda i: gains[i]))
+        score[chosen[-1]] = len(g) - rank
+    return score
+
+
 @pytest.mark.parametrize("rule", get_args(Rule))
 def test_every_rule_ranks_by_what_it_says(rule: Rule) -> None:
-    problem, _, _ = ridge("label_correction")
+    problem, X, _ = ridge("label_correction")
     names = ("weight", "bias")
     g = torch.cat([v.flatten() for v in EditedLoss(problem).gradient(problem.parameters).values()])
     found = curvature_at_hand(problem, names)
@@ -105,6 +123,7 @@ def test_every_rule_ranks_by_what_it_says(rule: Rule) -> None:
     h = h + problem.objective.weight_decay
     score = {
         "decrement": g.square() / (h + 0.5 * h.mean()),
+        "greedy": one_after_the_other(X, g, 0.5),
         "gradient": g.abs(),
         "largest": h,
         "smallest": -h,

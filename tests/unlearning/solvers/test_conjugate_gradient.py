@@ -66,3 +66,34 @@ def test_nothing_to_solve_costs_nothing() -> None:
 def test_products_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(NonFinite):
         conjugate_gradient(lambda v: v * float("nan"), torch.ones(3))
+
+
+def test_any_preconditioner_can_stand_in_for_the_diagonal() -> None:
+    size = 40
+    scales = torch.logspace(0, 4, size, dtype=torch.float64)
+    matrix = torch.diag(scales) + torch.ones(size, size, dtype=torch.float64)
+    right = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inverse = torch.linalg.inv(matrix)
+
+    exact = conjugate_gradient(
+        lambda v: matrix @ v, right, tolerance=1e-8, conditioner=lambda v: inverse @ v
+    )
+    by_diagonal = conjugate_gradient(lambda v: matrix @ v, right, tolerance=1e-8, diagonal=scales)
+    the_same = conjugate_gradient(
+        lambda v: matrix @ v, right, tolerance=1e-8, conditioner=lambda v: v / scales
+    )
+
+    assert exact.steps == 2
+    assert_close(the_same.solution, by_diagonal.solution, rtol=0.0, atol=0.0)
+    assert by_diagonal.steps > exact.steps
+
+
+def test_a_residual_that_is_not_verified_costs_no_product() -> None:
+    matrix = torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))
+    right = torch.ones(8, dtype=torch.float64)
+    verified = conjugate_gradient(lambda v: matrix @ v, right, tolerance=1e-3)
+
+    trusted = conjugate_gradient(lambda v: matrix @ v, right, tolerance=1e-3, verify=False)
+
+    assert trusted.steps == verified.steps - 1
+    assert trusted.residual == pytest.approx(verified.residual, rel=1e-6)
