@@ -28,9 +28,11 @@ class Accumulation:
             sums: Where to add, by slot.
         """
         self._tape, self._outputs, self._sums = tape, outputs, sums
-        slots = [use.slot for use in tape.uses]
+        recorded = tape.uses
+        slots = [use.slot for use in recorded]
         is_shared = len(set(slots)) < len(slots)
         self._shared = {s for s in slots if slots.count(s) > 1} if is_shared else set[int]()
+        self._takes_several = not is_shared and all(use.takes_several for use in recorded)
         self._unfinished: set[Use] = set()
         self._waiting: dict[int, list[tuple[Use, Tensor]]] = {}
         self._is_last = False
@@ -61,11 +63,11 @@ class Accumulation:
         self._unfinished.clear()
 
     def _passes_together(self) -> int:
-        if self._shared or not all(use.takes_several for use in self._tape.uses):
+        if not self._takes_several:
             return 1
         return max(1, _TOGETHER // max(1, self._tape.tapped_scalars))
 
-    def _receive(self, uses: Sequence[Use], gradient: Tensor) -> None:
+    def _receive(self, uses: list[Use], gradient: Tensor) -> None:
         """Take in the gradient at the output of one operation."""
         for use in uses:
             if use.slot in self._shared:
@@ -73,13 +75,20 @@ class Accumulation:
             else:
                 use.fold(gradient, self._sums[use.slot])
                 self._put_off(use)
+        self._let_go(uses)
 
-    def _receive_several(self, uses: Sequence[Use], gradients: Tensor) -> None:
+    def _receive_several(self, uses: list[Use], gradients: Tensor) -> None:
         """Take in the gradients of several passes, (passes, ...), at one output."""
         for use in uses:
             for gradient in gradients:
                 use.fold(gradient, self._sums[use.slot])
             self._put_off(use)
+        self._let_go(uses)
+
+    def _let_go(self, uses: list[Use]) -> None:
+        """Free what the uses hold once it is not needed, as an ordinary backward pass does."""
+        if self._is_last:
+            uses.clear()
 
     def _put_off(self, use: Use) -> None:
         """Wait for further passes, if there are any."""

@@ -9,13 +9,20 @@ from app.unlearning.rows import Batch, Rows, stream
 
 Result = TypeVar("Result")
 
-_NO_MEMORY = "can't allocate memory"
-"""What the CPU's allocator says; it has no type of error of its own."""
+_NO_MEMORY = (
+    "can't allocate memory",  # the CPU's allocator
+    "could not create a primitive",  # oneDNN, whose own allocations failed
+    "could not create a memory",
+    "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+)
+"""What is said where memory runs out and there is no type of error for it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out, on an accelerator or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(said in str(error) for said in _NO_MEMORY)
 
 
 class Pieces:
@@ -58,13 +65,14 @@ def halve_until_it_fits(
 
     Raises:
         RuntimeError: Memory ran out where nothing is left to halve, or something else went wrong.
+        MemoryError: The same, from a library that says it so.
     """
     limit = None
     while True:
         pieces = Pieces(stream(rows, size), limit)
         try:
             return run(pieces)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             is_once = isinstance(rows, Iterator)
             if is_once or pieces.longest <= 1 or not is_out_of_memory(error):
                 raise

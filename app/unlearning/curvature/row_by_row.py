@@ -52,9 +52,8 @@ def add_squared_row_gradients(
     inputs: Tensor,
     seeds: Sequence[Tensor],
     totals: Sequence[Tensor],
-    factor: float = 1.0,
 ) -> None:
-    """Add ``factor`` times the squares of all per-row gradients to ``totals``.
+    """Add the squares of all per-row gradients to ``totals``.
 
     The other arguments are those of row_gradients.
     """
@@ -62,7 +61,7 @@ def add_squared_row_gradients(
         for position, total in enumerate(totals):
             gradient = gradients[position]
             if gradient is not None:
-                total.addcmul_(gradient, gradient, value=factor)
+                total.addcmul_(gradient, gradient)
         # The next row's gradients are made while this frame is still here.
         del gradients, gradient
 

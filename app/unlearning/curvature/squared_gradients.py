@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from app.unlearning.curvature.accumulation import Accumulation
+from app.unlearning.curvature.chain import Chain
 from app.unlearning.curvature.draws import Draws
 from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.curvature.halving import is_out_of_memory
@@ -21,6 +22,7 @@ from app.unlearning.curvature.row_by_row import (
     Difference,
     add_squared_row_gradients,
     random_seed,
+    row_gradients,
 )
 from app.unlearning.curvature.signed_batches import add_squared_signed_gradients
 from app.unlearning.curvature.tape import Tape
@@ -34,19 +36,22 @@ Fallback = Literal["rows", "signs"]
 MOST_COMPARED = 2**22
 """Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
 
+_SAMPLE = 2**12
+"""About as many scalars of each parameter are compared in the check, at even distances."""
+
 
 class SquaredGradients:
     """Accumulate sums of squared per-row gradients, by rules where they hold.
 
     The first batch is preceded by a check on two of its rows: what the rules give must equal what
-    the rows give one at a time. It leaves out parameters of more than ``MOST_COMPARED`` scalars,
-    since a gradient of one takes as much memory again. Every batch is checked for parameters that
+    the rows give one at a time, at scalars spread over every parameter. It comes before the sums
+    are allocated, so that memory holds either them or the gradients of a row, and leaves out
+    parameters of more than ``MOST_COMPARED`` scalars. Every batch is checked for parameters that
     escaped the rules. If either check fails, this and all further batches are handled without
     rules: row by row, which is slow but exact, or by signed batch gradients, which cost no more
     than training but are an estimate.
 
     Attributes:
-        totals: Parameter name to the sum so far.
         fallbacks: Why the rules were given up, one sentence each; empty if they hold.
     """
 
@@ -64,18 +69,25 @@ class SquaredGradients:
                 are zeroed. None allocates them.
             fallback: What to do without rules: single ``rows`` or random ``signs``.
         """
-        named = trainable_parameters(model)
-        self.totals = accumulators(named, out)
+        self._named = trainable_parameters(model)
+        self._totals = None if out is None else accumulators(self._named, out)
         self.fallbacks: tuple[str, ...] = ()
         self._run = partial(outputs_of, model)
         self._fallback = fallback
-        self._names = tuple(named)
-        self._parameters = tuple(named.values())
-        self._sums = tuple(self.totals.values())
+        self._names = tuple(self._named)
+        self._parameters = tuple(self._named.values())
         self._rowless: dict[int, bool] = {}
+        self._is_chain = True
         self._signs = Draws(0)
         self._checked_rows = 0
         self._is_empty = True
+
+    @property
+    def totals(self) -> dict[str, Tensor]:
+        """Parameter name to the sum so far."""
+        if self._totals is None:
+            self._totals = accumulators(self._named, None)
+        return self._totals
 
     @property
     def is_signed(self) -> bool:
@@ -85,7 +97,7 @@ class SquaredGradients:
     def clear(self) -> None:
         """Begin anew with empty sums; what is known about the network remains known."""
         if not self._is_empty:
-            for total in self._sums:
+            for total in self.totals.values():
                 total.zero_()
         self._is_empty = True
 
@@ -100,22 +112,31 @@ class SquaredGradients:
             self.fallbacks = self._check(inputs[:2])
             self._checked_rows = min(2, len(inputs))
         self._is_empty = False
+        sums = tuple(self.totals.values())
         if not self.fallbacks:
-            self.fallbacks = self._add_by_rules(inputs, seeds, self._sums)
+            self.fallbacks = self._add_by_rules(inputs, seeds, sums)
         if self.is_signed:
             add_squared_signed_gradients(
-                self._run, self._parameters, inputs, seeds, self._sums, self._signs
+                self._run, self._parameters, inputs, seeds, sums, self._signs
             )
         elif self.fallbacks:
             with torch.no_grad():
                 outputs = self._run(inputs)
             columns = list(seeds(outputs))
-            add_squared_row_gradients(self._run, self._parameters, inputs, columns, self._sums)
+            add_squared_row_gradients(self._run, self._parameters, inputs, columns, sums)
 
     def _add_by_rules(
         self, inputs: Tensor, seeds: Seeds, sums: Sequence[Tensor]
     ) -> tuple[str, ...]:
         """Add one batch by rules, or say why that is impossible and add nothing."""
+        if self._is_chain:
+            chain = Chain(self._parameters, inputs)
+            with torch.no_grad(), chain:
+                outputs = self._run(inputs)
+            self._is_chain = chain.covers(outputs)
+            if self._is_chain:
+                chain.add_squares(seeds(outputs), sums)
+                return ()
         tape = Tape(self._parameters, len(inputs), self._rowless)
         with tape:
             outputs = self._run(inputs.detach())
@@ -128,45 +149,73 @@ class SquaredGradients:
     def _check(self, inputs: Tensor) -> tuple[str, ...]:
         """Compare the rules with single rows on a few rows and random seeds.
 
-        Sums that are still empty serve the comparison, so that it needs no memory of their size.
-
         Raises:
             RuntimeError: Memory ran out.
         """
         seed = random_seed(self._run, inputs)
-        is_first = self._checked_rows == 0
-        found = self._sums if is_first else [torch.zeros_like(p) for p in self._parameters]
+        differing = self._compare(inputs, seed)
+        if differing and self._is_chain:
+            self._is_chain = False
+            differing = self._compare(inputs, seed)
+        return differing
+
+    def _compare(self, inputs: Tensor, seed: Tensor) -> tuple[str, ...]:
         try:
-            escaped = self._add_by_rules(inputs, lambda _: [seed], found)
-            return escaped or self._differing(inputs, seed, found)
+            escaped, samples = self._sampled(inputs, seed)
+            return escaped or self._differing(inputs, seed, samples)
         except (ValueError, IndexError) as error:
             return (_misfit(error),)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             return (_misfit(error),)
-        finally:
-            for total in found:
-                total.zero_()
 
-    def _differing(self, inputs: Tensor, seed: Tensor, found: Sequence[Tensor]) -> tuple[str, ...]:
-        """Say in which parameters single rows give something else; ``found`` is used up."""
+    def _sampled(self, inputs: Tensor, seed: Tensor) -> tuple[tuple[str, ...], list[Tensor]]:
+        """Return why the rules do not hold, and samples of what they give, by slot.
+
+        Sums of the caller's that are still empty serve as memory.
+        """
+        is_lent = self._checked_rows == 0 and self._totals is not None
+        totals = self.totals if is_lent else accumulators(self._named, None)
+        try:
+            escaped = self._add_by_rules(inputs, lambda _: [seed], tuple(totals.values()))
+            return escaped, [_sample(total).clone() for total in totals.values()]
+        finally:
+            if is_lent:
+                for total in totals.values():
+                    total.zero_()
+
+    def _differing(
+        self, inputs: Tensor, seed: Tensor, samples: Sequence[Tensor]
+    ) -> tuple[str, ...]:
+        """Say in which parameters single rows give something else; ``samples`` are used up."""
         slots = [slot for slot, p in enumerate(self._parameters) if p.numel() <= MOST_COMPARED]
-        differences: dict[int, Difference] = {}
+        largest = [_largest(sample) for sample in samples]
         for group in _groups(slots, [p.numel() for p in self._parameters]):
-            totals = [found[slot] for slot in group]
-            largest = [_largest(total) for total in totals]
             chosen = [self._parameters[slot] for slot in group]
-            add_squared_row_gradients(self._run, chosen, inputs, [seed], totals, factor=-1.0)
-            for slot, total, size in zip(group, totals, largest, strict=True):
-                precision = torch.finfo(total.dtype).eps
-                differences[slot] = Difference(size, _largest(total.abs_()), precision)
+            for gradients in row_gradients(self._run, chosen, inputs, [seed]):
+                for slot, gradient in zip(group, gradients, strict=True):
+                    if gradient is not None:
+                        samples[slot].sub_(_sample(gradient).square())
+                # The next row's gradients are made while this frame is still here.
+                del gradients, gradient
+        differences = {
+            slot: Difference(
+                largest[slot], _largest(samples[slot].abs_()), torch.finfo(samples[slot].dtype).eps
+            )
+            for slot in slots
+        }
         scale = max((difference.largest for difference in differences.values()), default=0.0)
         return tuple(
             f"{self._names[slot]}: rows cannot be told apart"
             for slot, difference in differences.items()
             if not difference.is_rounding(scale)
         )
+
+
+def _sample(values: Tensor) -> Tensor:
+    """Return scalars at even distances; an odd distance does not keep to single columns."""
+    return values.reshape(-1)[:: max(1, values.numel() // _SAMPLE) | 1]
 
 
 def _misfit(error: Exception) -> str:

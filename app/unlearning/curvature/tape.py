@@ -27,8 +27,9 @@ _SEQUENCES = (list, tuple)
 _ANCHOR = torch.zeros((), requires_grad=True)
 """Where every backward pass ends: what plain data is tied to, so that it has a gradient."""
 
-Receiver = Callable[[Sequence[Use], Tensor], None]
-"""Takes the uses of one operation and the gradient at its output."""
+Receiver = Callable[[list[Use], Tensor], None]
+"""Takes the uses of one operation and the gradient at its output. It may empty the list, and the
+tape then lets go of what they hold."""
 
 
 class Tape(TorchFunctionMode):
@@ -36,7 +37,6 @@ class Tape(TorchFunctionMode):
 
     Attributes:
         rows: Rows of the batch.
-        uses: What was recorded, in order.
         tapped_scalars: Scalars of all tapped outputs together.
     """
 
@@ -52,13 +52,12 @@ class Tape(TorchFunctionMode):
         """
         super().__init__()
         self.rows = rows
-        self.uses: list[Use] = []
         self.tapped_scalars = 0
         self._parameters = tuple(parameters)
         self._slots = {id(parameter): slot for slot, parameter in enumerate(parameters)}
         self._derived: list[tuple[Tensor, frozenset[int]]] = []
         self._rowless, self._questions = rowless, 0
-        self._taps: list[tuple[Sequence[Use], GradientEdge]] = []
+        self._taps: list[tuple[list[Use], GradientEdge]] = []
         self._handover, self._is_listening = _Handover(), False
 
     def __torch_function__(
@@ -102,6 +101,11 @@ class Tape(TorchFunctionMode):
         return self._rowless.get(self._questions, False)
 
     @property
+    def uses(self) -> list[Use]:
+        """What was recorded, in order."""
+        return [use for uses, _ in self._taps for use in uses]
+
+    @property
     def operations(self) -> Iterator[Sequence[Use]]:
         """The uses of each recorded operation, in order."""
         return (uses for uses, _ in self._taps)
@@ -119,12 +123,11 @@ class Tape(TorchFunctionMode):
         """
         if self._derived:
             uses = [own for use in uses for own in self._of_parameters(use)]
-        self.uses.extend(uses)
         self.tapped_scalars += output.numel()
         tapped: Any = output if output.requires_grad else _Tap.apply(output, _ANCHOR, is_view)
         node, place = tapped.grad_fn, tapped.output_nr
         # The graph lives as long as the outputs do, without an owner in every edge.
-        self._taps.append((uses, GradientEdge(node, place)))
+        self._taps.append((list(uses), GradientEdge(node, place)))
         result: Tensor = tapped
         return result
 
@@ -151,7 +154,7 @@ class Tape(TorchFunctionMode):
 
     def gradients(
         self, outputs: Tensor, seeds: Tensor, *, keep: bool
-    ) -> Iterator[tuple[Sequence[Use], Tensor]]:
+    ) -> Iterator[tuple[list[Use], Tensor]]:
         """Back-propagate one seed, or several at once.
 
         All gradients are held together, so this is for few and narrow layers, where it is faster.
@@ -175,7 +178,10 @@ class Tape(TorchFunctionMode):
             allow_unused=True,
             is_grads_batched=seeds.dim() > outputs.dim(),
         )
-        for (uses, _), gradient in zip(reversed(self._taps), found, strict=True):
+        remaining = list(reversed(found))
+        del found
+        for uses, _ in reversed(self._taps):
+            gradient = remaining.pop()
             if gradient is not None:
                 yield uses, gradient
 
@@ -239,9 +245,7 @@ class _Handover:
     def __init__(self) -> None:
         self.receiver: Receiver | None = None
 
-    def __call__(
-        self, uses: Sequence[Use], place: int, gradients: tuple[Tensor | None, ...]
-    ) -> None:
+    def __call__(self, uses: list[Use], place: int, gradients: tuple[Tensor | None, ...]) -> None:
         gradient = gradients[place]
         if self.receiver is not None and gradient is not None:
             self.receiver(uses, gradient)

@@ -71,11 +71,13 @@ class LinearWeight(Use):
         """
         super().__init__(slot)
         self._layout = layout
-        self._inputs = inputs.detach().reshape(layout[0], layout[1], -1)
+        self._factors = self.takes_several = layout[1] == 1
+        # (rows, in) where rows have one position, (rows, positions, in) where they have several.
+        shape = (layout[0], -1) if self._factors else (*layout[:2], -1)
+        self._inputs = inputs.detach().reshape(shape)
         self._squares = squares
         self._passes = 0
         self._transposed = transposed
-        self._factors = self.takes_several = layout[1] == 1
 
     def fold(self, gradient: Tensor, total: Tensor) -> None:
         """Add up the squares of G, or multiply at once where rows have several positions."""
@@ -94,7 +96,7 @@ class LinearWeight(Use):
     def add_squares(self, gradient: Tensor, total: Tensor) -> None:
         """Add the sum over rows of the squared per-row weight gradients to ``total``."""
         if self._factors:
-            self._add_product(self._split(gradient)[:, 0] ** 2, total)
+            self._add_product(gradient.reshape(len(self._inputs), -1).square(), total)
             return
         rows = len(self._inputs)
         step = rows_at_once(rows, total)
@@ -107,7 +109,7 @@ class LinearWeight(Use):
 
     def _add_row_after_row(self, gradient: Tensor, total: Tensor) -> None:
         """Reuse one buffer, which stays in the cache, for all rows."""
-        left, right = self._split(gradient), self._inputs
+        left, right = self._split(gradient), self._by_position()
         if self._transposed:
             left, right = right, left
         weights = torch.empty_like(total)
@@ -117,14 +119,14 @@ class LinearWeight(Use):
 
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the weight gradients of rows ``start`` to ``stop``."""
-        left, right = self._split(gradient)[start:stop], self._inputs[start:stop]
+        left, right = self._split(gradient)[start:stop], self._by_position()[start:stop]
         if self._transposed:
             left, right = right, left
         return torch.bmm(left.transpose(1, 2), right)
 
     def add_row_gradients(self, gradient: Tensor, start: int, stop: int, into: Tensor) -> None:
         """Add the weight gradients of rows ``start`` to ``stop`` to ``into``."""
-        left, right = self._split(gradient)[start:stop], self._inputs[start:stop]
+        left, right = self._split(gradient)[start:stop], self._by_position()[start:stop]
         if self._transposed:
             left, right = right, left
         into.baddbmm_(left.transpose(1, 2), right)
@@ -133,7 +135,7 @@ class LinearWeight(Use):
         """Prepare the derivatives with respect to a few weights."""
         incoming, outgoing = self._ends(index)
         if self._factors:
-            factors = self._inputs[:, 0, incoming]
+            factors = self._inputs[:, incoming]
             return lambda gradient: self._split(gradient)[:, 0, outgoing] * factors
         units, unit = outgoing.unique(return_inverse=True)
         features_used, feature = incoming.unique(return_inverse=True)
@@ -149,20 +151,24 @@ class LinearWeight(Use):
         """Split each derivative into an input and an output gradient, if there is one position."""
         if not self._factors:
             return None
-        return Factors(self._inputs[:, 0], *self._ends(index))
+        return Factors(self._inputs, *self._ends(index))
 
     def _ends(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the input and the output feature that each weight joins."""
         if self._transposed:
             return index // self._layout[2], index % self._layout[2]
-        features = self._inputs.shape[2]
+        features = self._inputs.shape[-1]
         return index % features, index // features
+
+    def _by_position(self) -> Tensor:
+        """Return the inputs, (rows, positions, in)."""
+        return self._inputs[:, None] if self._factors else self._inputs
 
     def _split(self, gradient: Tensor) -> Tensor:
         return gradient.reshape(self._layout)
 
     def _add_product(self, squares: Tensor, total: Tensor) -> None:
-        inputs = self._inputs[:, 0] * self._inputs[:, 0]
+        inputs = self._inputs * self._inputs
         if self._transposed:
             total.addmm_(inputs.t(), squares)
         else:

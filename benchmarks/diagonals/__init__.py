@@ -1,0 +1,1 @@
+"""Networks, methods and measures of the comparison of curvature diagonals."""
