@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("--sets", default="fashion", help=f"of {', '.join(SETS)}, with commas")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rows", type=int, default=12_000, help="training rows, if there are")
+    parser.add_argument("--reported", type=int, help="most rows to report on; all that are left")
     parser.add_argument("--seeds", type=int, default=3, help="originals, and retrained networks")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--schedule", choices=SCHEDULES, default="constant")
@@ -252,7 +253,7 @@ def main() -> None:
     console = Console(width=190)
     training = Training(given.epochs, given.schedule)
     for name in names:
-        data = SETS[name](given.data, given.rows)
+        data = SETS[name](given.data, given.rows).reporting_on(given.reported)
         run_set(name, data, given.cases, training, given.seeds, given.plots, console)
 
 
@@ -280,10 +281,12 @@ def run_set(
         for note in result.notes:
             console.print(f"{which}: {note}", highlight=False)
         results[which] = result
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        draw_cost({k: r.points for k, r in results.items()}, name, plots / f"{name}_cost.png")
-        draw_share({k: r.frontier for k, r in results.items()}, name, plots / f"{name}_share.png")
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            draw_cost({k: r.points for k, r in results.items()}, name, plots / f"{name}_cost.png")
+            draw_share(
+                {k: r.frontier for k, r in results.items()}, name, plots / f"{name}_share.png"
+            )
     return results
 
 

@@ -1,7 +1,7 @@
 """Data sets, wrong labels and networks of the correction study."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
@@ -48,6 +48,12 @@ class DataSet:
     classes: int
     wronged: int
     mistaken_for: int
+
+    def reporting_on(self, most: int | None) -> "DataSet":
+        """The same, reporting on the first ``most`` rows only; None for all."""
+        reported = self.reported
+        few = TensorRows(reported.inputs[:most], reported.targets[:most])
+        return replace(self, reported=few)
 
 
 @dataclass(frozen=True)

@@ -217,12 +217,9 @@ class Yardstick:
     def _rates(self, counts: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
         """Accuracy and recall where row i counts ``counts[b, i]`` times, (b,) each."""
         labels = self._case.data.reported.targets
-        recalls = []
-        for label in self._case.watched:
-            own = counts[:, labels == label]
-            recalls.append(own @ seen.right[labels == label] / own.sum(1))
-        accuracy = counts @ seen.right / counts.sum(1)
-        return accuracy, torch.stack(recalls).mean(0)
+        member = torch.stack([labels == label for label in self._case.watched], 1).double()
+        recalls = counts @ (member * seen.right[:, None]) / (counts @ member)
+        return counts @ seen.right / counts.sum(1), recalls.mean(1)
 
 
 def _answers(model: nn.Module, rows: TensorRows) -> Tensor:

@@ -103,7 +103,7 @@ def random_tail(problem: Problem, spent: Spent, *, share: float = SHARE) -> Answ
     count = budget_count(share, problem.parameter_count)
     mask = select_extreme(random_scores(own, problem.generator_seed), count).touched()
     part = truncate(problem.with_all_retained(), mask.names)
-    return _descend(problem, part, mask, steps=spent.steps, rate=5e-3, batch=128)
+    return _descend(problem, part, mask, steps=spent.steps, rate=1e-2, batch=128)
 
 
 def curved_tail(problem: Problem, spent: Spent) -> Answer:
@@ -112,7 +112,7 @@ def curved_tail(problem: Problem, spent: Spent) -> Answer:
     part = truncate(problem.with_all_retained(), names)
     count = budget_count(SHARE, problem.parameter_count)
     mask = select_ranked(part, names, count, "global", 1e-2, Selection({})).selection
-    return _descend(problem, part, mask, steps=spent.steps, rate=5e-3, batch=128)
+    return _descend(problem, part, mask, steps=spent.steps, rate=1e-2, batch=128)
 
 
 def _descend(

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from app.unlearning.distillation.head_split import split_head
+from app.unlearning.objective import Objective
 from app.unlearning.rows import TensorRows
 from app.unlearning.verification.evaluation import Evaluated, evaluate
 from app.unlearning.verification.membership import match, membership_auc
-from benchmarks.quality.deletion_cases import OBJECTIVE
 
 CLOSED = (0.7, 1.3)
 AUC_TOLERANCE, ACCURACY_TOLERANCE = 0.03, 0.01
@@ -73,9 +73,11 @@ class Gap:
         return tuple(name for name, is_met in met.items() if not is_met)
 
 
-def measure(model: nn.Module, forget: TensorRows, reported: TensorRows) -> Measures:
+def measure(
+    model: nn.Module, objective: Objective, forget: TensorRows, reported: TensorRows
+) -> Measures:
     """Measure one network."""
-    gone, seen = (evaluate(model, OBJECTIVE, rows) for rows in (forget, reported))
+    gone, seen = (evaluate(model, objective, rows) for rows in (forget, reported))
     area = membership_auc(gone, seen, match(gone, seen))
     return Measures(gone.accuracy or 0.0, gone.loss, area, seen.accuracy or 0.0)
 

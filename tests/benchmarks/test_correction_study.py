@@ -83,6 +83,9 @@ def test_wrong_labels_are_those_that_a_case_names() -> None:
     fifth = wronged(data, "flips20")
     assert len(fifth.wrong) == 16
     assert bool((fifth.labels[fifth.wrong] != data.training.targets[fifth.wrong]).all())
+    few = data.reporting_on(15)
+    assert torch.equal(few.reported.targets, data.reported.targets[:15])
+    assert len(data.reporting_on(None).reported) == 40
 
 
 @pytest.mark.slow

@@ -1,31 +1,51 @@
-"""Points between rows, where the network was never trained and must not drift."""
+"""Points between rows, where the network was never trained: the nearest there is to unseen rows."""
 
 import torch
 from torch import Tensor
 
 POINTS = 600
-"""Points around rows of classes that lost many rows, and as many around the others."""
+"""Points among rows of classes that lost many rows, and as many around the others."""
 _NEAR = 0.6
 
 
-def points_around(
-    features: Tensor, is_hard: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mix features: ``0.6 z_i + 0.4 z_j`` for rows ``i`` of either group and any rows ``j``.
+def points_around(features: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Mix features: ``0.6 z_i + 0.4 z_j`` for some rows ``i`` and any rows ``j``.
 
     Args:
         features: (n, ...) floating point, of retained rows.
-        is_hard: (n,) whether the row's class lost many of its rows.
+        rows: (k,) positions from which ``i`` is drawn.
         generator: A generator on the CPU.
 
     Returns:
-        At most ``POINTS`` points near hard rows, and as many near the others.
+        At most ``POINTS`` points.
     """
-    parts = []
-    for group in (is_hard, ~is_hard):
-        rows = group.cpu().nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)[:POINTS]]
-        others = torch.randint(max(1, len(features)), (len(rows),), generator=generator)
-        rows, others = rows.to(features.device), others.to(features.device)
-        parts.append(_NEAR * features[rows] + (1 - _NEAR) * features[others])
-    return parts[0], parts[1]
+    rows = rows[torch.randperm(len(rows), generator=generator)[:POINTS]]
+    others = torch.randint(max(1, len(features)), (len(rows),), generator=generator)
+    return _NEAR * features[rows] + (1 - _NEAR) * features[others]
+
+
+def points_within(
+    features: Tensor, labels: Tensor, rows: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix features of two rows of a class, in any proportion: rows that might have been.
+
+    Args:
+        features: (n, ...) floating point, of retained rows.
+        labels: (n,) their classes.
+        rows: (k,) positions of the rows that may be mixed.
+        generator: A generator on the CPU.
+
+    Returns:
+        ``POINTS`` points, none if there are no rows, and their classes.
+    """
+    if not len(rows):
+        return features[:0], labels[:0]
+    first = rows[torch.randint(len(rows), (POINTS,), generator=generator)]
+    second = first.clone()
+    for own in labels[rows].unique():
+        members, wanted = rows[labels[rows] == own], labels[first] == own
+        drawn = torch.randint(len(members), (int(wanted.sum()),), generator=generator)
+        second[wanted] = members[drawn]
+    share = torch.rand(POINTS, generator=generator).to(features)
+    share = share.view(-1, *[1] * (features.dim() - 1))
+    return share * features[first] + (1 - share) * features[second], labels[first]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from app.unlearning.distillation.answers import evaluated, true_losses
+from app.unlearning.distillation.answers import evaluated
 from app.unlearning.distillation.class_mix import ClassMix
 from app.unlearning.distillation.judgement import Figures, figures_of
 from app.unlearning.distillation.material import Material
@@ -13,7 +13,7 @@ from app.unlearning.distillation.targets import (
     lift_until,
     lowered,
     stretched,
-    temperature_at,
+    temperature_beside,
 )
 
 ENOUGH_HELD_OUT = 100
@@ -65,24 +65,22 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     gone, seen = material.forget, material.holdout
     old = figures_of(gone.answers, gone.labels, seen.answers, seen.labels)
     few = len(seen) < ENOUGH_HELD_OUT
-    # Classes that lost many rows are meant to get harder, so they do not tell the level.
-    clean = (~mix.hard)[seen.labels.cpu()].double()
     temperature = 1.0
-    if not few and float(clean.sum()) >= ENOUGH_HELD_OUT:
-        losses = true_losses(seen.answers.double(), seen.labels).cpu()
-        level = float((losses * clean).sum() / clean.sum())
-        temperature = temperature_at(holdout, seen.labels, clean, level)
+    if not few:
+        temperature = temperature_beside(holdout, seen.answers, seen.labels, mix.hard)
     forget, holdout = ((x / temperature).log_softmax(1) for x in (forget, holdout))
-    beyond = 0.0 if mix.biased else _BEYOND
+    # A share of the reference's own logits; sharpening magnifies what it takes off, too.
+    beyond = 0.0 if mix.biased else _BEYOND * min(1.0, temperature)
     answers = stretched(forget, gone.answers, beyond)
     errors = (_ERRORS_BIASED if mix.biased else _ERRORS) * (_FEW_ERRORS if few else 1.0)
     guard = Guard(evaluated(holdout, seen.labels), mix.weights, errors)
     lift = lift_until(lambda x: guard.holds(x, gone.labels), answers, gone.labels)
     answers = lowered(answers, gone.labels, lift)
     target = figures_of(answers, gone.labels, holdout, seen.labels)
-    # A reference may generalise better than the network did; that is not asked of the result.
-    asked = old.holdout_accuracy
+    area = target.membership_auc
     if mix.biased:
-        asked = min(asked, target.holdout_accuracy)
-    wanted = Figures(target.forget_loss, target.forget_accuracy, target.membership_auc, asked)
+        # Going beyond would add to what the class lost; what the features keep is still asked for.
+        area -= _BEYOND * max(0.0, old.membership_auc - area)
+    # A reference may generalise better than the network did, or worse; neither is asked for.
+    wanted = Figures(target.forget_loss, target.forget_accuracy, area, old.holdout_accuracy)
     return Calibration(answers, temperature, lift, beyond, errors, old, wanted)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from app.unlearning.distillation.around import points_around
+from app.unlearning.distillation.around import points_around, points_within
 from app.unlearning.distillation.calibration import Calibration
 from app.unlearning.distillation.material import Material, answers_of
 from app.unlearning.objective import Objective
@@ -21,10 +21,13 @@ class Lesson:
     Attributes:
         features: (n, ...) inputs of the head; n may be 0.
         answers: (n, C) log-probabilities.
+        labels: (n,) classes whose log-probability shall be met as such; None where it is enough
+            that the answers agree.
     """
 
     features: Tensor
     answers: Tensor
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -37,18 +40,18 @@ class Lessons:
 
     Attributes:
         retained: Retained rows, answered as the network did.
-        around: Points between rows, see :mod:`app.unlearning.distillation.around`.
+        around: Points between rows of classes that lost few, answered as the network did.
+        within: Points between rows of classes that lost many, answered by the reference.
         forget: Deleted rows with their targets; at least one.
         origin: (m, C) log-probabilities of the network as it was for the deleted rows.
-        labels: (m,) classes of the deleted rows.
         loss: Mean loss wanted for the deleted rows.
     """
 
     retained: Lesson
     around: Lesson
+    within: Lesson
     forget: Lesson
     origin: Tensor
-    labels: Tensor
     loss: float
 
 
@@ -62,8 +65,8 @@ def prepare_lessons(
 ) -> Lessons:
     """Put together what a head is taught.
 
-    Points around rows of classes that lost many rows are answered by the reference, since a
-    retrained network would answer them otherwise, too; all other points as the network did.
+    A retrained network would answer unseen rows of classes that lost many rows otherwise, too, so
+    points between such rows are answered by the reference.
 
     Args:
         material: The rows as the head sees them.
@@ -79,18 +82,21 @@ def prepare_lessons(
     retained, gone = material.retained, material.forget
     order = torch.randperm(len(retained), generator=generator)[:_ANCHORS]
     order = order.to(retained.features.device)
-    around = Lesson(retained.features[:0], retained.answers[:0])
+    around = within = Lesson(retained.features[:0], retained.answers[:0])
     if retained.features.is_floating_point():
-        hard_rows = is_hard.to(retained.labels.device)[retained.labels]
-        hit, others = points_around(retained.features, hard_rows, generator)
-        calibrated = (answers_of(reference, objective, hit) / goal.temperature).log_softmax(1)
-        unchanged = answers_of(material.split.head, objective, others)
-        around = Lesson(torch.cat([hit, others]), torch.cat([calibrated, unchanged]))
+        is_hit = is_hard.to(retained.labels.device)[retained.labels]
+        hit, others = is_hit.nonzero()[:, 0], (~is_hit).nonzero()[:, 0]
+        points = points_around(retained.features, others, generator)
+        around = Lesson(points, answers_of(material.split.head, objective, points))
+        points, labels = points_within(retained.features, retained.labels, hit, generator)
+        if len(points):
+            calibrated = answers_of(reference, objective, points) / goal.temperature
+            within = Lesson(points, calibrated.log_softmax(1), labels)
     return Lessons(
         retained=Lesson(retained.features[order], retained.answers[order]),
         around=around,
-        forget=Lesson(gone.features, goal.answers),
+        within=within,
+        forget=Lesson(gone.features, goal.answers, gone.labels),
         origin=gone.answers,
-        labels=gone.labels,
         loss=goal.wanted.forget_loss,
     )

@@ -2,8 +2,9 @@
 
 A reference is right about which rows are hard, but its level is off in three ways, each mended by
 one number that held-out rows determine: it is more or less confident than the network
-(``temperature``), the features it reads remember the deleted rows (``beyond``), and for the same
-reason deleted rows may look easier than unseen ones (``lift``, the guard).
+(``temperature``, seen once the shift of the classes is undone), the features it reads remember the
+deleted rows (``beyond``), and for the same reason deleted rows may look easier than unseen ones
+(``lift``, the guard).
 """
 
 import math
@@ -20,6 +21,8 @@ from app.unlearning.verification.membership import match, membership_auc
 LARGEST_LIFT = 6.0
 _TEMPERATURES = (0.2, 6.0)
 _HALVINGS = 40
+# Temperature and class shift are found in turns; later turns change the former by under a percent.
+_ROUNDS = 6
 
 
 def temperature_at(answers: Tensor, labels: Tensor, weights: Tensor, level: float) -> float:
@@ -50,6 +53,37 @@ def temperature_at(answers: Tensor, labels: Tensor, weights: Tensor, level: floa
     if loss(_TEMPERATURES[0]) <= level:
         return _TEMPERATURES[0]
     return _crossing(lambda t: loss(t) <= level, _TEMPERATURES[0], best)
+
+
+def temperature_beside(answers: Tensor, network: Tensor, labels: Tensor, is_hard: Tensor) -> float:
+    """The temperature at which a reference is as confident as the network it stands beside.
+
+    Classes that lost many rows are meant to get harder, and those they are mistaken for easier, so
+    the losses of neither show confidence. The shift is undone first: the logits of the hard classes
+    rise until these are predicted as often as the network predicts them (priors adjusted as in
+    Saerens, Latinne and Decaestecker 2002); then the mean loss of all held-out rows is brought to
+    the network's. The two are repeated, since each moves the other a little.
+
+    Args:
+        answers: (n, C) log-probabilities of the reference for held-out rows.
+        network: (n, C) the same of the network as it was.
+        labels: (n,) classes.
+        is_hard: (C,) classes that lost many rows.
+
+    Returns:
+        The temperature, in the range of :func:`temperature_at`.
+    """
+    weights = torch.ones(len(labels), dtype=torch.float64)
+    level = float(true_losses(network.double(), labels).mean())
+    hard = is_hard.to(answers.device)
+    wanted = network.double().exp().mean(0)[hard].clamp(min=1e-12).log()
+    offsets, temperature = answers.new_zeros(answers.shape[1], dtype=torch.float64), 1.0
+    for _ in range(_ROUNDS if bool(hard.any()) else 1):
+        shifted = answers.double() + offsets
+        temperature = temperature_at(shifted, labels, weights, level)
+        present = (shifted / temperature).softmax(1).mean(0)[hard].clamp(min=1e-12).log()
+        offsets[hard] += temperature * (wanted - present)
+    return temperature
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ labels were wrong. Here the last layers are trained on the edited data, on featu
 before them give once, while the mask shrinks to the share asked for around what has moved and
 matters (:mod:`app.unlearning.methods.shrinking_descent`). The share of a retraining that this takes
 is chosen beforehand, counted in multiply-adds.
+
+What makes the difference is that the mask follows the training. Weighing movement by curvature is
+free where a diagonal was kept, but brought back no more, beyond the noise, than movement alone.
 """
 
 from dataclasses import dataclass, replace
@@ -75,7 +78,7 @@ class ShrinkingMask(Method):
         maximum=100_000,
     )
     effort: float = hyperparameter(
-        0.025, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
+        0.02, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
     )
     every_row: bool = hyperparameter(
         True,

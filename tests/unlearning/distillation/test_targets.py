@@ -17,6 +17,7 @@ from app.unlearning.distillation.targets import (
     lowered,
     stretched,
     temperature_at,
+    temperature_beside,
 )
 
 
@@ -95,6 +96,24 @@ def test_the_temperature_brings_the_loss_to_the_level_on_the_confident_side() ->
     assert at(temperature_at(held, labels, weights, 0.5 * at(best))) == pytest.approx(
         at(best), abs=1e-3
     )
+
+
+def test_a_reference_that_is_the_network_cooled_is_heated_to_it() -> None:
+    network, labels = answers(800, 11, scale=3.0), classes(800, 12)
+    network = lowered(network, labels, -4.0)
+    reference = (network * 0.4).log_softmax(1)
+    none = torch.zeros(4, dtype=torch.bool)
+    assert temperature_beside(reference, network, labels, none) == pytest.approx(0.4, rel=0.02)
+
+
+def test_what_a_class_lost_does_not_pass_for_confidence() -> None:
+    network, labels = answers(800, 11, scale=3.0), classes(800, 12)
+    network = lowered(network, labels, -4.0)
+    fewer = torch.tensor([0.0, 0.0, -3.0, 0.0])  # class 2 is predicted less often
+    reference = ((network + fewer) * 0.4).log_softmax(1)
+    hit = torch.tensor([False, False, True, False])
+    assert temperature_beside(reference, network, labels, hit) == pytest.approx(0.4, rel=0.02)
+    assert temperature_beside(reference, network, labels, ~hit & hit) > 0.5
 
 
 @settings(deadline=None, max_examples=50)
