@@ -154,6 +154,16 @@ def test_error_brings_the_last_words_of_the_service(
     assert "Lethe listens on http://127.0.0.1:" in error.value.__notes__[0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_who_leaves_owns_few_enough_rows_and_nobody_who_may_owns_more(seed: int) -> None:
+    digits = load_digits(seed)
+    rows = np.bincount(digits.writers[~digits.is_held_out])
+    few = rows[rows <= 0.05 * rows.sum()]
+
+    assert rows[digits.leaving_writer()] == few.max()
+    assert rows.max() > few.max()  # the busiest would be retrained for
+
+
 def test_a_third_of_the_training_labels_are_one_too_high_and_no_held_out_one() -> None:
     digits = load_digits(seed=5)
 

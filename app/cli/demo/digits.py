@@ -22,6 +22,7 @@ INPUTS = {"kind": "image", "column": "image", "shape": list(SHAPE), "scale": 1 /
 HELD_OUT_SHARE = 0.2
 FLIPPED_SHARE = 0.35
 WRITERS = 100
+MOST_LEAVING = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,13 @@ class Digits:
         """Return the chosen images as the network sees them, shape ``(chosen, 1, 8, 8)``."""
         return torch.from_numpy(self.images[rows].astype(np.float32) / 16).reshape(-1, *SHAPE)
 
-    def busiest_writer(self) -> int:
-        """Return the writer with the most training rows."""
-        return int(np.bincount(self.writers[~self.is_held_out]).argmax())
+    def leaving_writer(self) -> int:
+        """Return who has the most training rows among those with at most a twentieth of them.
+
+        More rows than that are retrained for, which would show little.
+        """
+        rows = np.bincount(self.writers[~self.is_held_out])
+        return int(np.where(rows <= MOST_LEAVING * rows.sum(), rows, 0).argmax())
 
     def corrections(self) -> list[dict[str, Any]]:
         """Return the right label of every flipped row, as a correction names them."""

@@ -25,7 +25,7 @@ class Prepared:
         flipped: Trained with the wrong labels: what a controller has deployed.
         corrected: Trained from scratch on the right labels, until held-out accuracy had levelled
             off; its seconds are the retraining time of the correction.
-        without_writer: The same without the rows of the busiest writer.
+        without_writer: The same without the rows of the writer who leaves.
     """
 
     seed: int
@@ -37,7 +37,7 @@ class Prepared:
     @property
     def is_of_writer(self) -> RowMask:
         """Rows of the writer who asks for deletion."""
-        mask: RowMask = self.digits.writers == self.digits.busiest_writer()
+        mask: RowMask = self.digits.writers == self.digits.leaving_writer()
         return mask
 
 
@@ -71,7 +71,7 @@ def prepare(seed: int, most_epochs: int, progress: Progress) -> Prepared:
         advance,
     )
     flipped = again(training, digits.labels, "training on the flipped labels")
-    others = training & (digits.writers != digits.busiest_writer())
+    others = training & (digits.writers != digits.leaving_writer())
     without_writer = again(others, digits.truth, "training without one writer")
     progress.remove_task(bar)
     return Prepared(seed, digits, flipped, corrected, without_writer)

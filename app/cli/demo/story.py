@@ -117,7 +117,7 @@ def tell(client: Lethe, prepared: Prepared, folder: Path, progress: Progress) ->
         order, version, prepared.flipped.model, after_correction, prepared.corrected
     )
     client.put_policy(model_id, DELETION_POLICY)
-    writer = prepared.digits.subject_id(prepared.digits.busiest_writer())
+    writer = prepared.digits.subject_id(prepared.digits.leaving_writer())
     order = client.submit_deletion(
         dataset_id, subject_ids=[writer], regulation="gdpr", reference="erasure"
     )
