@@ -5,9 +5,9 @@ A message to a worker is only a bell. What may run is decided by ``claim`` in
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain import audit
@@ -90,3 +90,7 @@ class Bell(Base):
     tenant_id: Mapped[str] = mapped_column(String(40))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+IS_UNRUNG: Final = ~select(Bell.id).where(Bell.job_id == Job.id).exists()
+"""That no bell hangs for a job: in the outbox a second one would be of no use."""

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.audit import Actor
 from app.domain.base import begin, move
-from app.domain.jobs import Bell, Job
+from app.domain.jobs import IS_UNRUNG, Bell, Job
 from app.infra import clock
 from app.infra.ids import new_id
 
@@ -79,7 +79,7 @@ def ring_waiting(tx: Session, tenant_id: str) -> None:
             Job.tenant_id == tenant_id,
             Job.state == "queued",
             Job.not_before <= clock.database_now(tx),
-            ~select(Bell.id).where(Bell.job_id == Job.id).exists(),
+            IS_UNRUNG,
         )
         .order_by(Job.not_before)
         .limit(MOST_BELLS)

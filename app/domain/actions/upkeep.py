@@ -17,7 +17,7 @@ from app.domain.actions.running import EXHAUSTED, is_used_up
 from app.domain.audit import SWEEPER
 from app.domain.catalog import Revision, Version
 from app.domain.failures import failure
-from app.domain.jobs import Bell, Job
+from app.domain.jobs import IS_UNRUNG, Bell, Job
 from app.domain.requests import DONE_STATES, IdempotencyRecord, Request
 from app.infra import clock
 from app.infra.ids import made_at
@@ -74,7 +74,7 @@ def ring_due(tx: Session) -> int:
             Job.state == "queued",
             Job.not_before <= now,
             or_(Job.rung_at.is_(None), Job.rung_at < long_ago),
-            ~select(Bell.id).where(Bell.job_id == Job.id).exists(),
+            IS_UNRUNG,
         )
         .order_by(Job.not_before)
         .limit(MOST_AT_ONCE)
