@@ -134,7 +134,7 @@ def dense_network(features: int) -> nn.Sequential:
     )
 
 
-def digit_network() -> nn.Sequential:
+def digit_network(hidden: int = 48) -> nn.Sequential:
     """Two convolutions and a dense head for images of 8 x 8."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
@@ -143,9 +143,9 @@ def digit_network() -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(512, 48),
+        nn.Linear(512, hidden),
         nn.ReLU(),
-        nn.Linear(48, 10),
+        nn.Linear(hidden, 10),
     )
 
 

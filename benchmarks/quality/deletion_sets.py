@@ -18,6 +18,7 @@ from app.unlearning.objective import Objective
 from app.unlearning.rows import TensorRows
 from benchmarks.adult_removal import encode, inputs_of
 from benchmarks.fashion_correction import DEVIATION, MEAN, network
+from benchmarks.quality.correction_cases import digit_network
 
 LEAST_REPORTED = 400
 WORDS = 1000
@@ -77,7 +78,9 @@ def load_digits(folder: Path, rows: int) -> Study:
         part := min(rows, len(order) // 2),
         len(order) - part,
     ])
-    return _study(small_network, table, images, (trained, *others.tensor_split(2)), halved=8)
+    return _study(
+        partial(digit_network, 64), table, images, (trained, *others.tensor_split(2)), halved=8
+    )
 
 
 def load_adult(folder: Path, rows: int) -> Study:
@@ -123,21 +126,6 @@ SETS: Final[Mapping[str, Callable[[Path, int], Study]]] = {
     "adult": load_adult,
     "enron": load_enron,
 }
-
-
-def small_network() -> nn.Sequential:
-    """Two convolutions and a dense head for images of 8 x 8."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
 
 
 def dense_network(*sizes: int) -> nn.Sequential:
