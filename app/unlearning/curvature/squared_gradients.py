@@ -36,6 +36,10 @@ Fallback = Literal["rows", "signs"]
 MOST_COMPARED = 2**22
 """Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
 
+_SIGNS = 0x516_7ED_BA7C_4ED
+"""Seed of the signs of batches: none that a caller would choose for the draws of an estimate, which
+must be independent of them."""
+
 _SAMPLE = 2**12
 """About as many scalars of each parameter are compared in the check, at even distances."""
 
@@ -78,7 +82,7 @@ class SquaredGradients:
         self._parameters = tuple(self._named.values())
         self._rowless: dict[int, bool] = {}
         self._is_chain = True
-        self._signs = Draws(0)
+        self._signs = Draws(_SIGNS)
         self._checked_rows = 0
         self._is_empty = True
 
@@ -100,6 +104,7 @@ class SquaredGradients:
             for total in self.totals.values():
                 total.zero_()
         self._is_empty = True
+        self._signs = Draws(_SIGNS)
 
     def add(self, inputs: Tensor, seeds: Seeds) -> None:
         """Add the rows of one batch.
