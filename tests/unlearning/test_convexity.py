@@ -23,7 +23,7 @@ class Bent(nn.Linear):
 
 
 def hooked(module: nn.Module, layer: nn.Module) -> nn.Module:
-    layer.register_forward_hook(lambda _, inputs, outputs: torch.tanh(outputs))
+    layer.register_forward_hook(lambda _, __, outputs: torch.tanh(outputs))
     return module
 
 

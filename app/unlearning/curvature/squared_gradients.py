@@ -5,6 +5,7 @@ Every diagonal of this package is such a sum: rows are back-propagated with one 
 added up, row by row and seed by seed. Only the seeds differ.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -22,6 +23,7 @@ from app.unlearning.curvature.row_by_row import (
     Difference,
     add_squared_row_gradients,
     random_seed,
+    require_independent_rows,
     row_gradients,
 )
 from app.unlearning.curvature.signed_batches import add_squared_signed_gradients
@@ -156,12 +158,15 @@ class SquaredGradients:
 
         Raises:
             RuntimeError: Memory ran out.
+            NotApplicable: The rows cannot be handled one at a time either.
         """
         seed = random_seed(self._run, inputs)
         differing = self._compare(inputs, seed)
         if differing and self._is_chain:
             self._is_chain = False
             differing = self._compare(inputs, seed)
+        if differing:
+            require_independent_rows(self._run, inputs)
         return differing
 
     def _compare(self, inputs: Tensor, seed: Tensor) -> tuple[str, ...]:
@@ -183,7 +188,9 @@ class SquaredGradients:
         is_lent = self._checked_rows == 0 and self._totals is not None
         totals = self.totals if is_lent else accumulators(self._named, None)
         try:
-            escaped = self._add_by_rules(inputs, lambda _: [seed], tuple(totals.values()))
+            # Twice the same, with half the squares: several passes go other ways than a single one.
+            seeds = [seed * math.sqrt(0.5)] * 2
+            escaped = self._add_by_rules(inputs, lambda _: seeds, tuple(totals.values()))
             return escaped, [_sample(total).clone() for total in totals.values()]
         finally:
             if is_lent:

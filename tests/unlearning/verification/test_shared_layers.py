@@ -110,6 +110,7 @@ def test_a_layer_that_stands_in_several_places_runs_in_all_of_them() -> None:
     one, other, features = without_shared_layers(before, after, sets)
 
     assert len(one) == len(other) == 1  # type: ignore[arg-type]  # Sequential
+    assert features.forget is not None
     seen = features.forget.take(torch.arange(20)).inputs
     for tail, whole in ((one, before), (other, after)):
         assert_close(tail(seen), whole(drawn(20).inputs), rtol=1e-6, atol=1e-7)
