@@ -213,7 +213,9 @@ class SquaredGradients:
                 del gradients, gradient
         differences = {
             slot: Difference(
-                largest[slot], _largest(samples[slot].abs_()), torch.finfo(samples[slot].dtype).eps
+                largest[slot],
+                _largest(samples[slot].abs_()),
+                torch.finfo(self._parameters[slot].dtype).eps,
             )
             for slot in slots
         }
