@@ -36,7 +36,7 @@ Fallback = Literal["rows", "signs"]
 """How to do without rules: by single rows, exactly, or by random signs, at the cost of training."""
 
 MOST_COMPARED = 2**22
-"""Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
+"""Scalars of parameters that are differentiated at once in the check; a larger one is alone."""
 
 _SIGNS = 0x516_7ED_BA7C_4ED
 """Seed of the signs of batches: none that a caller would choose for the draws of an estimate, which
@@ -51,9 +51,8 @@ class SquaredGradients:
 
     The first batch is preceded by a check on two of its rows: what the rules give must equal what
     the rows give one at a time, at scalars spread over every parameter. It comes before the sums
-    are allocated, so that memory holds either them or the gradients of a row, and leaves out
-    parameters of more than ``MOST_COMPARED`` scalars. Every batch is checked for parameters that
-    escaped the rules. If either check fails, this and all further batches are handled without
+    are allocated, so that memory holds either them or the gradients of a row. Every batch is
+    checked for parameters that escaped the rules. If either check fails, this and all further batches are handled without
     rules: row by row, which is slow but exact, or by signed batch gradients, which cost no more
     than training but are an estimate.
 
@@ -201,9 +200,8 @@ class SquaredGradients:
         self, inputs: Tensor, seed: Tensor, samples: Sequence[Tensor]
     ) -> tuple[str, ...]:
         """Say in which parameters single rows give something else; ``samples`` are used up."""
-        slots = [slot for slot, p in enumerate(self._parameters) if p.numel() <= MOST_COMPARED]
         largest = [_largest(sample) for sample in samples]
-        for group in _groups(slots, [p.numel() for p in self._parameters]):
+        for group in _groups([p.numel() for p in self._parameters]):
             chosen = [self._parameters[slot] for slot in group]
             for gradients in row_gradients(self._run, chosen, inputs, [seed]):
                 for slot, gradient in zip(group, gradients, strict=True):
@@ -217,7 +215,7 @@ class SquaredGradients:
                 _largest(samples[slot].abs_()),
                 torch.finfo(self._parameters[slot].dtype).eps,
             )
-            for slot in slots
+            for slot in range(len(samples))
         }
         scale = max((difference.largest for difference in differences.values()), default=0.0)
         return tuple(
@@ -240,15 +238,15 @@ def _largest(total: Tensor) -> float:
     return float(total.max()) if total.numel() else 0.0
 
 
-def _groups(slots: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
     """Yield the slots in groups of at most ``MOST_COMPARED`` scalars, or of one slot."""
     group: list[int] = []
     held = 0
-    for slot in slots:
-        if group and held + sizes[slot] > MOST_COMPARED:
+    for slot, size in enumerate(sizes):
+        if group and held + size > MOST_COMPARED:
             yield group
             group, held = [], 0
         group.append(slot)
-        held += sizes[slot]
+        held += size
     if group:
         yield group
