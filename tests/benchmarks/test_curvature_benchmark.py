@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import curvature
 from benchmarks.diagonals.methods import Method
+from benchmarks.diagonals.networks import CASES
 
 
 def test_it_runs_and_the_exact_diagonals_are_exact(
@@ -39,4 +40,4 @@ def test_a_failure_of_ours_is_not_taken_for_a_refusal(monkeypatch: pytest.Monkey
     monkeypatch.setattr(curvature, "ours", lambda *_: [Method("ours", fail, "fisher")])
     monkeypatch.setattr(curvature, "peers", lambda *_: [])
     with pytest.raises(ArithmeticError):
-        curvature.compare(curvature.CASES[0], rows=2, turns=1, timed=False)
+        curvature.compare(CASES[0], rows=2, turns=1, timed=False)

@@ -39,7 +39,7 @@ def row_gradients(
             if not outputs.requires_grad:
                 yield (None,) * len(parameters)
                 continue
-            found = torch.autograd.grad(
+            found: Sequence[Tensor | None] = torch.autograd.grad(
                 outputs,
                 parameters,
                 seed[row : row + 1],

@@ -52,9 +52,9 @@ class SquaredGradients:
     The first batch is preceded by a check on two of its rows: what the rules give must equal what
     the rows give one at a time, at scalars spread over every parameter. It comes before the sums
     are allocated, so that memory holds either them or the gradients of a row. Every batch is
-    checked for parameters that escaped the rules. If either check fails, this and all further batches are handled without
-    rules: row by row, which is slow but exact, or by signed batch gradients, which cost no more
-    than training but are an estimate.
+    checked for parameters that escaped the rules. If either check fails, this and all further
+    batches are handled without rules: row by row, which is slow but exact, or by signed batch
+    gradients, which cost no more than training but are an estimate.
 
     Attributes:
         fallbacks: Why the rules were given up, one sentence each; empty if they hold.

@@ -176,15 +176,16 @@ def test_reduced_precision_is_close_and_is_taken_back() -> None:
 @pytest.mark.parametrize("kind", ["chain", "tape", "positions", "table", "image", "no rules"])
 def test_networks_in_bfloat16_are_summed_in_float32(kind: str) -> None:
     torch.manual_seed(5)
-    body, shape = {
-        "chain": (lambda: [nn.Linear(6, 6), nn.Tanh()], (6,)),
-        "tape": (lambda: [nn.Linear(6, 6), nn.Softsign()], (6,)),
-        "positions": (lambda: [nn.Linear(3, 6), nn.Tanh(), nn.Flatten()], (2, 3)),
-        "table": (lambda: [nn.Embedding(7, 3), nn.Flatten()], (4,)),
-        "image": (lambda: [nn.Conv2d(1, 3, 2), nn.Flatten()], (1, 3, 3)),
-        "no rules": (lambda: [nn.PReLU(6)], (6,)),
-    }[kind]
-    model = nn.Sequential(*body(), nn.LazyLinear(3))
+    bodies: dict[str, tuple[list[nn.Module], tuple[int, ...]]] = {
+        "chain": ([nn.Linear(6, 6), nn.Tanh()], (6,)),
+        "tape": ([nn.Linear(6, 6), nn.Softsign()], (6,)),
+        "positions": ([nn.Linear(3, 6), nn.Tanh(), nn.Flatten()], (2, 3)),
+        "table": ([nn.Embedding(7, 3), nn.Flatten()], (4,)),
+        "image": ([nn.Conv2d(1, 3, 2), nn.Flatten()], (1, 3, 3)),
+        "no rules": ([nn.PReLU(6)], (6,)),
+    }
+    body, shape = bodies[kind]
+    model = nn.Sequential(*body, nn.LazyLinear(3))
     inputs = torch.randint(7, (1500, *shape)) if kind == "table" else torch.randn(1500, *shape)
     model(inputs)
     inputs = inputs if kind == "table" else inputs.bfloat16()
