@@ -31,6 +31,7 @@ from workers.budget import charge_of, drift_of, unlearn
 from workers.device import prepare_torch
 from workers.faults import pause_at
 from workers.fingerprints import noted
+from workers.inputs.errors import InputsError
 from workers.lease import Lease
 from workers.loading import Loaded, load, stored_curvature
 from workers.recording import record
@@ -69,7 +70,11 @@ def run(lease: Lease) -> None:
             with lease.recording() as tx:
                 publishing.nothing_to_do(tx, lease.job_id, lease.fence)
             return
-        loaded = load(view, job.id, job.parameters, device, _progress(lease), line.residual)
+        try:
+            loaded = load(view, job.id, job.parameters, device, _progress(lease), line.residual)
+        except InputsError as error:
+            _reject(lease, _failure_of(error), method=job.method)
+            return
     try:
         result = _unlearn(job, view, loaded, line, account)
     except Exception as error:
@@ -179,6 +184,8 @@ def _failure_of(error: Exception) -> dict[str, Any]:
     log.warning("method.failed", error=type(error).__name__)
     if isinstance(error, BudgetSpent):
         return failure("budget-spent", str(error), budget=error.name)
+    if isinstance(error, InputsError):
+        return failure("unusable-labels", str(error))
     name = type(error).__name__
     detail = f"{name}: {error}" if isinstance(error, UnlearningError) else name
     return failure("method-failed", detail)

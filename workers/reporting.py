@@ -82,6 +82,11 @@ def report_of(
     notes = dict(verification.notes)
     if not report["cost"]["parameters_changed"]:
         notes["method"] = _unchanged(problem)
+    if loaded.left_out:
+        notes["rows"] = (
+            f"{loaded.left_out} training rows are left out: they were corrected to a label that "
+            "the network has no output for"
+        )
     if notes:
         report["notes"] = notes
     finite: dict[str, Any] = only_finite(report)
