@@ -281,14 +281,14 @@ def test_failed_gate_publishes_nothing_and_retraining_takes_over(
     controller: Controller, folder: Path
 ) -> None:
     material = make_material("gates", seed=7)
-    policy = {"method": "influence", "gates": {"corrected_accuracy": 0.5}}
+    policy = {"method": "sparse_newton", "gates": {"corrected_accuracy": 0.5}}
     ours = controller.register(material, folder, policy)
     request_id = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:3])["id"]
     # A deletion has no corrected rows: the gate cannot be measured, whoever computes.
     request = controller.reached(request_id, "needs_attention")
     (target,) = request["targets"]
     jobs = [controller.job(job) for job in target["job_ids"]]
-    assert [job["method"] for job in jobs] == ["influence", "retrain"]
+    assert [job["method"] for job in jobs] == ["sparse_newton", "retrain"]
     assert [job["state"] for job in jobs] == ["failed", "failed"]
     assert jobs[0]["error"]["code"] == "gates-failed"
     assert jobs[0]["report"]["verdict"] == "failed"
