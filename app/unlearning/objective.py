@@ -191,9 +191,9 @@ class Objective:
         else:
             columns = _columns(outputs)
             for position in range(columns):
-                root = torch.zeros_like(outputs)
-                root.view(len(outputs), columns)[:, position] = math.sqrt(2.0 / columns)
-                yield root
+                root = outputs.new_zeros(len(outputs), columns)
+                root[:, position] = math.sqrt(2.0 / columns)
+                yield root.view(outputs.shape)
 
     def root_draw(self, outputs: Tensor, signs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Combine the columns of a root with random signs.
