@@ -174,6 +174,13 @@ def _reject(
     method: str | None,
     report: dict[str, Any] | None = None,
 ) -> None:
+    """Record that nothing is published, and what follows.
+
+    Raises:
+        FenceLost: Another worker has the job.
+        Stopped: The job is to be cancelled; nothing follows then.
+    """
+    lease.confirm()
     with lease.recording() as tx:
         publishing.reject(tx, lease.job_id, lease.fence, error, report=report, method=method)
     log.warning("job.rejected", code=error["code"])
