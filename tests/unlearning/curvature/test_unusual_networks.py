@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
-from app.unlearning.curvature import empirical_fisher_diagonal, ggn_diagonal
+from app.unlearning.curvature import (
+    empirical_fisher_diagonal,
+    ggn_diagonal,
+    hutchinson_diagonal,
+)
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.errors import NotApplicable
 from app.unlearning.objective import LossName, Objective
@@ -188,3 +192,42 @@ def test_parameters_without_a_part_have_no_curvature_and_no_gradient(used: int) 
         for name, part in gradient.items():
             is_still = bool(torch.equal(part, decay * parameters[name].detach()))
             assert is_still is name.startswith(unused)
+
+
+def test_where_nothing_has_a_part_there_is_no_curvature() -> None:
+    layers = nn.ModuleList([nn.Linear(4, 3).requires_grad_(False), nn.Linear(4, 3)])
+    case = case_of(lambda n, x: n.layer[0](x), layers)
+    unused = {n: p for n, p in case.model.named_parameters() if p.requires_grad}
+    everything = Selection.everything(unused)
+    product = ggn_vector_product(case.model, case.objective, case.rows, everything)
+    assert not product(torch.ones(15, dtype=torch.float64)).any()
+    assert not captured_block(case.model, case.objective, case.rows, everything).any()
+    found = hutchinson_diagonal(case.model, case.objective, case.rows, draws=2)
+    assert not flatten(found.values).any()
+
+
+def test_a_network_that_can_be_differentiated_only_once_has_no_products() -> None:
+    bag = nn.EmbeddingBag(6, 3)
+    case = case_of(lambda n, x: n.layer((2 * x.abs()).long() % 6), bag)
+    everything = Selection.everything(dict(case.model.named_parameters()))
+    product = ggn_vector_product(case.model, case.objective, case.rows, everything)
+    with pytest.raises(NotApplicable, match="twice"):
+        product(torch.ones(18, dtype=torch.float64))
+
+
+def test_parameters_put_through_a_layer_need_no_fallback() -> None:
+    class Queries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.zeros(2, 4))
+            self.layer, self.head = nn.Linear(4, 4), nn.Linear(8, 3)
+
+    def run(net: Any, inputs: Tensor) -> Tensor:
+        keys = net.layer.layer(net.layer.queries).t()
+        weights = torch.softmax(torch.matmul(inputs, keys), 1).transpose(1, 2)
+        return net.layer.head((weights @ inputs).flatten(1))
+
+    case = case_of(run, Queries(), shape=(3, 4))
+    found = empirical_fisher_diagonal(case.model, case.objective, case.rows)
+    assert not found.fallbacks
+    assert_close(flatten(found.values), looped_fisher(case), rtol=1e-9, atol=1e-13)

@@ -266,6 +266,8 @@ def _affine(
     weight_slot, bias_slot = recorder.slot(weight), recorder.slot(bias)
     if weight_slot is None and bias_slot is None:
         return None
+    if recorder.slot(inputs) is not None:
+        return None  # A product of parameters alone, which is one for all rows.
     rows = recorder.rows
     positions, rest = divmod(inputs.numel(), rows * inputs.shape[-1])
     if rest or inputs.dim() < 2:
