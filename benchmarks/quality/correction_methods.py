@@ -26,7 +26,7 @@ from app.unlearning.update import JSON, apply_update
 
 OURS: Final = "ours (auto)"
 SHARE: Final = 0.02
-FINE_TUNING_RATE: Final = 1e-3
+RATE, FINE_TUNING_RATE = 5e-3, 1e-3
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
@@ -116,7 +116,7 @@ def random_tail(problem: Problem, spent: Spent, *, share: float = SHARE) -> Answ
     count = budget_count(share, problem.parameter_count)
     mask = select_extreme(random_scores(own, problem.generator_seed), count).touched()
     part = truncate(problem.with_all_retained(), mask.names)
-    return _descend(problem, part, mask, done=share_of(spent.steps), rate=1e-2, batch=128)
+    return _descend(problem, part, mask, done=share_of(spent.steps), rate=RATE, batch=128)
 
 
 def curved_tail(problem: Problem, spent: Spent) -> Answer:
@@ -125,7 +125,7 @@ def curved_tail(problem: Problem, spent: Spent) -> Answer:
     part = truncate(problem.with_all_retained(), names)
     count = budget_count(SHARE, problem.parameter_count)
     mask = select_ranked(part, names, count, "global", 1e-2, Selection({})).selection
-    return _descend(problem, part, mask, done=share_of(spent.steps), rate=1e-2, batch=128)
+    return _descend(problem, part, mask, done=share_of(spent.steps), rate=RATE, batch=128)
 
 
 def share_of(steps: int) -> Done:

@@ -26,7 +26,7 @@ from app.unlearning.methods.registry import register
 from app.unlearning.methods.schema import hyperparameter
 from app.unlearning.methods.shrinking_descent import shrinking_descent
 from app.unlearning.problem import Problem
-from app.unlearning.rows import TensorRows, empty
+from app.unlearning.rows import TensorRows, empty, gathered
 from app.unlearning.sampling import judging_rows
 from app.unlearning.selection import budget_count
 from app.unlearning.truncation import tail_names, truncate
@@ -78,7 +78,7 @@ class ShrinkingMask(Method):
         maximum=100_000,
     )
     effort: float = hyperparameter(
-        0.02, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
+        0.025, "Share of a retraining's multiply-adds that the steps may take.", above=0, maximum=1
     )
     every_row: bool = hyperparameter(
         True,
@@ -117,6 +117,8 @@ class ShrinkingMask(Method):
             learning_rate=self.learning_rate,
             steps=steps,
             batch_size=self.batch_size,
+            # Features are in memory already; in one piece they are read twice as fast.
+            rows=part.edited if part is whole else gathered(part.edited),
             progress=problem.progress,
         )
         generator = torch.Generator().manual_seed(problem.generator_seed)
