@@ -196,7 +196,9 @@ def _finish(layer: _Layer, sums: Sequence[Tensor]) -> None:
     if layer.squares is None:
         return
     if layer.weight_slot is not None:
-        sums[layer.weight_slot].addmm_(layer.squares.t(), layer.inputs * layer.inputs)
+        total = sums[layer.weight_slot]
+        squares, inputs = layer.squares.to(total.dtype), layer.inputs.to(total.dtype)
+        total.addmm_(squares.t(), inputs * inputs)
     if layer.bias_slot is not None:
         sums[layer.bias_slot].add_(layer.squares.sum(0))
 

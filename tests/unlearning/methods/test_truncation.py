@@ -73,6 +73,21 @@ def test_nothing_is_cut_where_nothing_would_be_saved_or_it_would_be_wrong() -> N
     assert truncate(half, ["2.bias"]) is half
 
 
+def test_a_layer_that_stands_in_several_places_runs_in_all_of_them() -> None:
+    torch.manual_seed(0)
+    bend = nn.Tanh()
+    layers = [nn.Linear(6, 6), bend, nn.Linear(6, 5), bend, nn.Linear(5, 3)]
+    model = nn.Sequential(*layers).eval()
+    problem = replace(network("deletion"), model=model)
+
+    part = truncate(problem, ["2.bias"])
+
+    assert len(part.parameters) == 4
+    row = problem.retained.take(torch.tensor([0, 1]))
+    seen = part.retained.take(torch.tensor([0, 1]))
+    assert_close(part.model(seen.inputs), model(row.inputs), rtol=1e-6, atol=1e-7)
+
+
 def test_features_that_do_not_fit_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = network("deletion")
     monkeypatch.setattr(truncation, "FEATURE_BYTES_LIMIT", 100)
