@@ -8,9 +8,9 @@ matters (:mod:`app.unlearning.methods.shrinking_descent`). The share of a retrai
 is chosen beforehand, counted in multiply-adds.
 
 What makes the difference is that the mask follows the training. Weighing movement by curvature is
-free where a diagonal was kept, but brought back no more, beyond the noise, than movement alone; nor
-did rebuilding the change of the whole head by least squares from few of its features (the layer-wise
-curvature of Hassibi and Stork 1993), refitted and distilled.
+free where a diagonal was kept, but brought back no more, beyond the noise, than movement alone. Nor
+did rebuilding the change of the whole head by least squares from few of its features (by the
+curvature of a layer, as Hassibi and Stork 1993), refitted and distilled.
 """
 
 from dataclasses import dataclass, replace
