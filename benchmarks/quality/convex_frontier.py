@@ -117,7 +117,7 @@ def advantage(found: Mapping[float, Mapping[str, Gap]]) -> tuple[list[str], list
 def study(name: str, data: Data, repeats: int, seed: int, console: Console) -> bool:
     """Run both parts on one data set and print them; return whether all that is asked is met."""
     plain = problem_of(data, None, None)
-    theta = convex_optimum(plain, tolerance=1e-10, max_steps=100).theta
+    theta = convex_optimum(plain, tolerance=1e-10, max_steps=500).theta
     requests = edits(data, seed)
     outcomes = [measure(data, edit, theta, repeats) for edit in requests]
     console.print(outcome_table(name, data, outcomes))
