@@ -89,8 +89,8 @@ def retrained_by_the_others(
     """Judge every retrained network as if it were an update, by the mean of the others.
 
     What retraining itself misses, nothing that imitates it can be blamed for. With three networks
-    the mean of two others is a little less certain than the mean that updates are judged by. Whether
-    anything is decided is what it is for updates.
+    the mean of two others is a little less certain than the mean that updates are judged by.
+    Whether anything is decided is what it is for updates.
 
     Args:
         untouched: Of the original networks.

@@ -45,4 +45,5 @@ def account(
         "retained_rows": len(material.retained),
         "snapshot": taught.step,
         "stretch": taught.stretch,
+        "shift": taught.shift,
     }

@@ -12,6 +12,8 @@ from app.unlearning.distillation.targets import (
     Guard,
     lift_until,
     lowered,
+    raised,
+    shift_until,
     stretched,
     temperature_beside,
 )
@@ -32,6 +34,8 @@ class Calibration:
         answers: (m, C) log-probabilities, the targets of the deleted rows.
         temperature: Divisor of the reference's logits.
         lift: Taken from the true-class logits of the targets.
+        shift: Added to the logits of hard classes for unseen rows, so that membership is told no
+            better than asked.
         beyond: How far the targets go beyond the reference, away from the network.
         errors: Standard errors that the guard allows.
         old: Figures of the network as it was.
@@ -41,6 +45,7 @@ class Calibration:
     answers: Tensor
     temperature: float
     lift: float
+    shift: float
     beyond: float
     errors: float
     old: Figures
@@ -77,10 +82,19 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     lift = lift_until(lambda x: guard.holds(x, gone.labels), answers, gone.labels)
     answers = lowered(answers, gone.labels, lift)
     target = figures_of(answers, gone.labels, holdout, seen.labels)
-    area = target.membership_auc
+    area, shift = target.membership_auc, 0.0
     if mix.biased:
-        # Going beyond would add to what the class lost; what the features keep is still asked for.
+        # Going beyond would add to what the class lost; what the features keep is still asked for,
+        # of unseen rows.
         area -= _BEYOND * max(0.0, old.membership_auc - area)
+        shift = shift_until(
+            lambda d: (
+                figures_of(
+                    answers, gone.labels, raised(holdout, mix.hard, d), seen.labels
+                ).membership_auc
+                <= area
+            )
+        )
     # A reference may generalise better than the network did, or worse; neither is asked for.
     wanted = Figures(target.forget_loss, target.forget_accuracy, area, old.holdout_accuracy)
-    return Calibration(answers, temperature, lift, beyond, errors, old, wanted)
+    return Calibration(answers, temperature, lift, shift, beyond, errors, old, wanted)

@@ -3,25 +3,24 @@
 Adam on ``KL(as before || new)`` for retained rows and points around them plus twice
 ``KL(target || new)`` for deleted rows. That divergence hardly tells a true class of one in a
 hundred from one in ten thousand, but mean losses and membership tests do: where the class is known
-its log-probability is taught as well, by a Huber loss. Few scalars get only part of the way, so the
-targets are stretched until the mean loss of the deleted rows has arrived. Of the snapshots looked
-at on the way the one of least judgement J is kept.
+its log-probability is taught as well, by a Huber loss. Targets follow what has been reached, see
+:class:`Aim`. Of the snapshots looked at on the way the one of least judgement J is kept.
 
 Adam's state exists for the selected scalars alone, and only they are ever written.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from app.unlearning.distillation.aim import LEAST_LOG, Aim
 from app.unlearning.distillation.answers import log_probabilities
-from app.unlearning.distillation.judgement import Judgement
+from app.unlearning.distillation.judgement import Figures, Judgement
 from app.unlearning.distillation.lessons import Lesson, Lessons
-from app.unlearning.distillation.targets import stretched
 from app.unlearning.errors import NonFinite
 from app.unlearning.objective import Objective
 from app.unlearning.selection import Selection
@@ -36,10 +35,6 @@ _WITHIN_WEIGHT, _FORGET_WEIGHT = 4.0, 2.0
 _LOG_WEIGHT = 0.3
 _EVERY = 40
 _FIRST_SNAPSHOT = 120
-# Logarithms of targets are kept above this, so that stretching does not chase nothing.
-_LEAST_LOG = -13.8
-_RELAXATION, _LEAST_LOSS = 0.4, 0.3
-_STRETCHES = (-0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,8 @@ class Taught:
         values: Full new tensors of the head's parameters with selected scalars.
         judgement: Of the snapshot kept.
         step: At which it was taken.
-        stretch: The factor beta at the end.
+        stretch: How far targets were stretched at the end.
+        shift: By how much hard classes' logits rose at points within them, at the end.
         gradient_evaluations: Row gradients of the head.
     """
 
@@ -58,6 +54,7 @@ class Taught:
     judgement: Judgement
     step: int
     stretch: float
+    shift: float
     gradient_evaluations: int
 
 
@@ -66,7 +63,7 @@ def teach(
     selection: Selection,
     lessons: Lessons,
     objective: Objective,
-    judge: Callable[[Mapping[str, Tensor]], tuple[Judgement, float]],
+    judge: Callable[[Mapping[str, Tensor]], tuple[Judgement, Figures]],
     *,
     steps: int,
     learning_rate: float,
@@ -80,7 +77,7 @@ def teach(
         selection: What may change, by the head's own names; not empty.
         lessons: What to teach.
         objective: How outputs are read.
-        judge: From parameter values to their judgement and the mean loss of the deleted rows.
+        judge: From parameter values to their judgement and what it is about.
         steps: Steps of Adam, >= 1; the step size falls linearly over the second half.
         learning_rate: Step size of Adam.
         generator: A generator on the CPU.
@@ -93,11 +90,10 @@ def teach(
         NonFinite: The descent diverged.
     """
     adam = _MaskedAdam(head, selection, learning_rate)
-    wanted = lessons.forget.answers.clamp(min=_LEAST_LOG)
-    target, stretch, evaluations = wanted, 0.0, 0
+    aim, evaluations = Aim(lessons), 0
     best: tuple[Judgement, dict[str, Tensor], int] | None = None
     for step in range(1, steps + 1):
-        drawn = _draw(lessons, target, generator)
+        drawn = _draw(aim, generator)
         outputs = functional_call(head, adam.theta, (drawn.features,))
         loss = drawn.loss(log_probabilities(objective, outputs))
         adam.step(loss, min(1.0, 2 * (1 - step / (steps + 1))))
@@ -108,13 +104,11 @@ def teach(
                 best is None or judgement.value <= best[0].value
             ):
                 best = judgement, adam.values(), step
-            missing = (lessons.loss - reached) / max(lessons.loss, _LEAST_LOSS)
-            stretch = min(_STRETCHES[1], max(_STRETCHES[0], stretch + _RELAXATION * missing))
-            target = stretched(wanted, lessons.origin, stretch)
+            aim.follow(reached)
         progress(step / steps)
     if best is None or best[0].value != best[0].value:
         raise NonFinite("judgement")
-    return Taught(best[1], best[0], best[2], stretch, evaluations)
+    return Taught(best[1], best[0], best[2], aim.stretch, aim.shift, evaluations)
 
 
 @dataclass(frozen=True)
@@ -137,19 +131,18 @@ class _Drawn:
         """The weighted sum of the rows' losses, up to a constant."""
         losses = -(self.answers.exp() * answers).sum(1)
         own = self.labels.clamp(min=0)[:, None]
-        wanted = self.answers.gather(1, own).clamp(min=_LEAST_LOG)
+        wanted = self.answers.gather(1, own).clamp(min=LEAST_LOG)
         apart = functional.huber_loss(answers.gather(1, own), wanted, reduction="none")[:, 0]
         return ((losses + _LOG_WEIGHT * apart * (self.labels >= 0)) * self.weights).sum()
 
 
-def _draw(lessons: Lessons, target: Tensor, generator: torch.Generator) -> _Drawn:
+def _draw(aim: Aim, generator: torch.Generator) -> _Drawn:
     """Draw one mini-batch."""
-    forget = replace(lessons.forget, answers=target)
     parts = (
-        (lessons.retained, _RETAINED_ROWS, 1.0),
-        (lessons.around, _AROUND_ROWS, 1.0),
-        (lessons.within, _WITHIN_ROWS, _WITHIN_WEIGHT),
-        (forget, _FORGET_ROWS, _FORGET_WEIGHT),
+        (aim.lessons.retained, _RETAINED_ROWS, 1.0),
+        (aim.lessons.around, _AROUND_ROWS, 1.0),
+        (aim.within, _WITHIN_ROWS, _WITHIN_WEIGHT),
+        (aim.forget, _FORGET_ROWS, _FORGET_WEIGHT),
     )
     drawn = [(_some(lesson, count, generator), w) for lesson, count, w in parts if len(lesson)]
     return _Drawn(

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from app.unlearning.distillation.answers import log_probabilities
 from app.unlearning.distillation.calibration import Calibration
-from app.unlearning.distillation.judgement import Judgement, figures_of, judge
+from app.unlearning.distillation.judgement import Figures, Judgement, figures_of, judge
 from app.unlearning.distillation.lessons import Lessons
 from app.unlearning.distillation.mask_rules import (
     MaskRule,
@@ -107,8 +107,8 @@ class Student:
         self.gradient_evaluations += taught.gradient_evaluations
         return taught
 
-    def judge(self, theta: Mapping[str, Tensor]) -> tuple[Judgement, float]:
-        """The judgement of the head with some values changed, and its mean forget loss."""
+    def judge(self, theta: Mapping[str, Tensor]) -> tuple[Judgement, Figures]:
+        """The judgement of the head with some values changed, and what it is about."""
         gone, seen = self._material.forget, self._material.holdout
         with torch.no_grad():
             forget, holdout = (
@@ -121,7 +121,7 @@ class Student:
         new = figures_of(forget, gone.labels, holdout, seen.labels)
         old, wanted = self._goal.old, self._goal.wanted
         judgement = judge(new, old, wanted, forgotten=len(gone), held_out=len(seen))
-        return judgement, new.forget_loss
+        return judgement, new
 
     def _scores(self, rule: MaskRule, count: int) -> Mapping[str, Tensor]:
         if rule == "random":
