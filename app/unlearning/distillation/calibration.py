@@ -20,7 +20,8 @@ from app.unlearning.distillation.targets import (
 
 ENOUGH_HELD_OUT = 100
 """Held-out rows below which the level is not calibrated and the guard is wider."""
-# Frozen features keep about this share of what the network remembers of random rows.
+# Frozen features keep about this share of what the network remembers of random rows. Where all
+# layers are taught none are frozen.
 _BEYOND = 0.15
 _ERRORS, _ERRORS_BIASED = 2.0, 1.0
 _FEW_ERRORS = 2.0
@@ -74,8 +75,8 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     if not few:
         temperature = temperature_beside(holdout, seen.answers, seen.labels, mix.hard)
     forget, holdout = ((x / temperature).log_softmax(1) for x in (forget, holdout))
-    # A share of the reference's own logits; sharpening magnifies what it takes off, too.
-    beyond = 0.0 if mix.biased else _BEYOND * min(1.0, temperature)
+    kept = _BEYOND if next(material.split.body.parameters(), None) is not None else 0.0
+    beyond = 0.0 if mix.biased else kept
     answers = stretched(forget, gone.answers, beyond)
     errors = (_ERRORS_BIASED if mix.biased else _ERRORS) * (_FEW_ERRORS if few else 1.0)
     guard = Guard(evaluated(holdout, seen.labels), mix.weights, errors)
@@ -86,7 +87,7 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     if mix.biased:
         # Going beyond would add to what the class lost; what the features keep is still asked for,
         # of unseen rows.
-        area -= _BEYOND * max(0.0, old.membership_auc - area)
+        area -= kept * max(0.0, old.membership_auc - area)
         shift = shift_until(
             lambda d: (
                 figures_of(

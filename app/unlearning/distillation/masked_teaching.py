@@ -25,6 +25,8 @@ from app.unlearning.errors import NonFinite
 from app.unlearning.objective import Objective
 from app.unlearning.selection import Selection
 
+ROWS = 240
+"""Rows of a mini-batch, with and without classes that lost many rows; their mean."""
 _BETAS = (0.9, 0.99)
 _EPSILON = 1e-8
 _RETAINED_ROWS, _AROUND_ROWS, _WITHIN_ROWS, _FORGET_ROWS = 48, 48, 96, 96
@@ -33,8 +35,8 @@ _RETAINED_ROWS, _AROUND_ROWS, _WITHIN_ROWS, _FORGET_ROWS = 48, 48, 96, 96
 _WITHIN_WEIGHT, _FORGET_WEIGHT = 4.0, 2.0
 # Of the Huber loss of log-probabilities, beside the divergence.
 _LOG_WEIGHT = 0.3
-_EVERY = 40
-_FIRST_SNAPSHOT = 120
+# Looks at what has been reached, and the first of them that may be kept.
+_LOOKS, _FIRST_KEPT = 10, 3
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def teach(
     Raises:
         NonFinite: The descent diverged.
     """
+    every = max(1, steps // _LOOKS)
     adam = _MaskedAdam(head, selection, learning_rate)
     aim, evaluations = Aim(lessons), 0
     best: tuple[Judgement, dict[str, Tensor], int] | None = None
@@ -98,9 +101,9 @@ def teach(
         loss = drawn.loss(log_probabilities(objective, outputs))
         adam.step(loss, min(1.0, 2 * (1 - step / (steps + 1))))
         evaluations += len(drawn.features)
-        if step % _EVERY == 0 or step == steps:
+        if step % every == 0 or step == steps:
             judgement, reached = judge(adam.theta)
-            if step >= min(_FIRST_SNAPSHOT, steps) and (
+            if step >= min(_FIRST_KEPT * every, steps) and (
                 best is None or judgement.value <= best[0].value
             ):
                 best = judgement, adam.values(), step

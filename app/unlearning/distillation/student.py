@@ -1,6 +1,7 @@
 """One head about to be taught: which of its scalars may change, and how far it has come."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from app.unlearning.distillation.mask_rules import (
 )
 from app.unlearning.distillation.masked_teaching import Taught, teach
 from app.unlearning.distillation.material import Material
+from app.unlearning.distillation.narrowed import confined, narrow_head
 from app.unlearning.objective import Objective
 from app.unlearning.problem import unreported
 from app.unlearning.rows import TensorRows
@@ -26,6 +28,8 @@ from app.unlearning.selection import Selection, random_scores, select_extreme
 
 # Retained rows on which curvature is taken.
 _CURVATURE_ROWS = 1024
+# Rules whose ranking may be confined to the best columns; the others are controls.
+_CONFINED = ("energy", "warm", "decrement")
 # A short run with a wide mask, which shows where a narrow one should be.
 _WARM_SHARE, _WARM_STEPS, _WARM_RATE = 0.4, 40, 3e-3
 
@@ -54,7 +58,7 @@ class Student:
             objective: How outputs are read.
             seed: Of every draw.
         """
-        self._head: nn.Module = material.split.head
+        self._head = material.split.head
         self._material, self._lessons, self._goal = material, lessons, goal
         self._objective, self._seed = objective, seed
         self.gradient_evaluations = 0
@@ -69,7 +73,11 @@ class Student:
         Returns:
             The selection, by the head's own names.
         """
-        return select_extreme(self._scores(rule, count), count)
+        scores = self._scores(rule, count)
+        if rule in _CONFINED:
+            first, _ = next(iter(self._head.named_children()))
+            scores = confined(scores, f"{first}.weight", count)
+        return select_extreme(scores, count)
 
     def teach(
         self,
@@ -93,30 +101,32 @@ class Student:
         Raises:
             NonFinite: The descent diverged.
         """
+        gone, seen = self._material.forget, self._material.holdout
+        narrowed = narrow_head(self._head, gone.features, selection)
+        views = [narrowed.features(rows.features) for rows in (gone, seen)]
         taught = teach(
-            self._head,
-            selection,
-            self._lessons,
+            narrowed.head,
+            narrowed.selection(selection),
+            narrowed.lessons(self._lessons),
             self._objective,
-            self.judge,
+            lambda theta: self._judge(narrowed.head, theta, *views),
             steps=steps,
             learning_rate=learning_rate,
             generator=torch.Generator().manual_seed(self._seed),
             progress=progress,
         )
         self.gradient_evaluations += taught.gradient_evaluations
-        return taught
+        return replace(taught, values=narrowed.widen(taught.values))
 
-    def judge(self, theta: Mapping[str, Tensor]) -> tuple[Judgement, Figures]:
-        """The judgement of the head with some values changed, and what it is about."""
+    def _judge(
+        self, head: nn.Module, theta: Mapping[str, Tensor], forget: Tensor, holdout: Tensor
+    ) -> tuple[Judgement, Figures]:
+        """Judge a head with some values changed, on its views of both sets of rows."""
         gone, seen = self._material.forget, self._material.holdout
         with torch.no_grad():
             forget, holdout = (
-                log_probabilities(
-                    self._objective,
-                    functional_call(self._head, dict(theta), (rows.features,)),
-                )
-                for rows in (gone, seen)
+                log_probabilities(self._objective, functional_call(head, dict(theta), (view,)))
+                for view in (forget, holdout)
             )
         new = figures_of(forget, gone.labels, holdout, seen.labels)
         old, wanted = self._goal.old, self._goal.wanted
