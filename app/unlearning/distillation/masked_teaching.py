@@ -6,7 +6,8 @@ hundred from one in ten thousand, but mean losses and membership tests do: where
 its log-probability is taught as well, by a Huber loss. Targets follow what has been reached, see
 :class:`Aim`. Of the snapshots looked at on the way the one of least judgement J is kept.
 
-Adam's state exists for the selected scalars alone, and only they are ever written.
+A look is at the mean of the scalars over the steps since the last one, which is steadier than any
+of the steps (Polyak and Juditsky 1992).
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +22,13 @@ from app.unlearning.distillation.aim import LEAST_LOG, Aim
 from app.unlearning.distillation.answers import log_probabilities
 from app.unlearning.distillation.judgement import Figures, Judgement
 from app.unlearning.distillation.lessons import Lesson, Lessons
+from app.unlearning.distillation.masked_adam import MaskedAdam
 from app.unlearning.errors import NonFinite
 from app.unlearning.objective import Objective
 from app.unlearning.selection import Selection
 
 ROWS = 240
 """Rows of a mini-batch, with and without classes that lost many rows; their mean."""
-_BETAS = (0.9, 0.99)
-_EPSILON = 1e-8
 _RETAINED_ROWS, _AROUND_ROWS, _WITHIN_ROWS, _FORGET_ROWS = 48, 48, 96, 96
 # Points within classes that lost many rows stand for all their unseen rows, which follow the
 # deleted ones too far where they weigh less.
@@ -92,7 +92,7 @@ def teach(
         NonFinite: The descent diverged.
     """
     every = max(1, steps // _LOOKS)
-    adam = _MaskedAdam(head, selection, learning_rate)
+    adam = MaskedAdam(head, selection, learning_rate)
     aim, evaluations = Aim(lessons), 0
     best: tuple[Judgement, dict[str, Tensor], int] | None = None
     for step in range(1, steps + 1):
@@ -102,11 +102,12 @@ def teach(
         adam.step(loss, min(1.0, 2 * (1 - step / (steps + 1))))
         evaluations += len(drawn.features)
         if step % every == 0 or step == steps:
-            judgement, reached = judge(adam.theta)
+            average = adam.average()
+            judgement, reached = judge(average)
             if step >= min(_FIRST_KEPT * every, steps) and (
                 best is None or judgement.value <= best[0].value
             ):
-                best = judgement, adam.values(), step
+                best = judgement, average, step
             aim.follow(reached)
         progress(step / steps)
     if best is None or best[0].value != best[0].value:
@@ -170,43 +171,3 @@ def _some(lesson: Lesson, count: int, generator: torch.Generator) -> Lesson:
     rows = torch.randint(len(lesson), (count,), generator=generator).to(lesson.features.device)
     labels = None if lesson.labels is None else lesson.labels[rows]
     return Lesson(lesson.features[rows], lesson.answers[rows], labels)
-
-
-class _MaskedAdam:
-    """Adam (Kingma and Ba 2015) whose state and writes are confined to a selection.
-
-    Attributes:
-        theta: The selected tensors, leaves that require gradients.
-    """
-
-    def __init__(self, head: nn.Module, selection: Selection, learning_rate: float) -> None:
-        own = dict(head.named_parameters())
-        selection = selection.touched()
-        self.theta = {n: own[n].detach().clone().requires_grad_() for n in selection.names}
-        self._positions = [m.reshape(-1).nonzero()[:, 0] for m in selection.masks.values()]
-        self._sizes = [len(p) for p in self._positions]
-        some = next(iter(self.theta.values()))
-        self._mean, self._square = some.new_zeros(2, sum(self._sizes)).detach()
-        self._learning_rate, self._steps = learning_rate, 0
-
-    def step(self, loss: Tensor, factor: float) -> None:
-        """Make one step on ``loss``, its size multiplied by ``factor``."""
-        self._steps += 1
-        parts = torch.autograd.grad(loss, list(self.theta.values()))
-        pairs = zip(parts, self._positions, strict=True)
-        gradient = torch.cat([part.reshape(-1)[positions] for part, positions in pairs])
-        first, second = _BETAS
-        self._mean.mul_(first).add_(gradient, alpha=1 - first)
-        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        scale = (self._square / (1 - second**self._steps)).sqrt_().add_(_EPSILON)
-        rate = -factor * self._learning_rate / (1 - first**self._steps)
-        with torch.no_grad():
-            moves = (rate * self._mean / scale).split(self._sizes)
-            for tensor, positions, move in zip(
-                self.theta.values(), self._positions, moves, strict=True
-            ):
-                tensor.view(-1).index_add_(0, positions, move)
-
-    def values(self) -> dict[str, Tensor]:
-        """Copies of the tensors as they are now."""
-        return {name: tensor.detach().clone() for name, tensor in self.theta.items()}
