@@ -17,6 +17,7 @@ from app.unlearning.distillation.targets import (
     stretched,
     temperature_beside,
 )
+from app.unlearning.verification.evaluation import Evaluated
 
 ENOUGH_HELD_OUT = 100
 """Held-out rows below which the level is not calibrated and the guard is wider."""
@@ -41,6 +42,7 @@ class Calibration:
         errors: Standard errors that the guard allows.
         old: Figures of the network as it was.
         wanted: Figures of the targets, and the held-out accuracy asked for.
+        holdout: The calibrated reference on held-out rows.
     """
 
     answers: Tensor
@@ -51,6 +53,7 @@ class Calibration:
     errors: float
     old: Figures
     wanted: Figures
+    holdout: Evaluated
 
 
 def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix) -> Calibration:
@@ -79,7 +82,8 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     beyond = 0.0 if mix.biased else kept
     answers = stretched(forget, gone.answers, beyond)
     errors = (_ERRORS_BIASED if mix.biased else _ERRORS) * (_FEW_ERRORS if few else 1.0)
-    guard = Guard(evaluated(holdout, seen.labels), mix.weights, errors)
+    unseen = evaluated(holdout, seen.labels)
+    guard = Guard(unseen, mix.weights, errors)
     lift = lift_until(lambda x: guard.holds(x, gone.labels), answers, gone.labels)
     answers = lowered(answers, gone.labels, lift)
     target = figures_of(answers, gone.labels, holdout, seen.labels)
@@ -98,4 +102,4 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
         )
     # A reference may generalise better than the network did, or worse; neither is asked for.
     wanted = Figures(target.forget_loss, target.forget_accuracy, area, old.holdout_accuracy)
-    return Calibration(answers, temperature, lift, shift, beyond, errors, old, wanted)
+    return Calibration(answers, temperature, lift, shift, beyond, errors, old, wanted, unseen)

@@ -58,7 +58,8 @@ class NarrowLinear(nn.Module):
         """
         super().__init__()
         self.weight = nn.Parameter(layer.weight.detach()[:, columns].clone())
-        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
+        bias: Tensor | None = layer.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(b, k + out) features and sums; returns (b, out)."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from app.unlearning.distillation.answers import log_probabilities
+from app.unlearning.distillation.answers import evaluated, log_probabilities
 from app.unlearning.distillation.calibration import Calibration
-from app.unlearning.distillation.judgement import Figures, Judgement, figures_of, judge
+from app.unlearning.distillation.judgement import Figures, Judgement, doubted, figures_of, judge
 from app.unlearning.distillation.lessons import Lessons
 from app.unlearning.distillation.mask_rules import (
     MaskRule,
@@ -25,6 +25,7 @@ from app.unlearning.objective import Objective
 from app.unlearning.problem import unreported
 from app.unlearning.rows import TensorRows
 from app.unlearning.selection import Selection, random_scores, select_extreme
+from app.unlearning.verification.evaluation import Evaluated
 
 # Retained rows on which curvature is taken.
 _CURVATURE_ROWS = 1024
@@ -116,7 +117,25 @@ class Student:
             progress=progress,
         )
         self.gradient_evaluations += taught.gradient_evaluations
-        return replace(taught, values=narrowed.widen(taught.values))
+        final = [
+            self._answers(narrowed.head, taught.values, view, rows.labels)
+            for view, rows in zip(views, (gone, seen), strict=True)
+        ]
+        judgement = doubted(
+            taught.judgement,
+            (final[0], final[1]),
+            (evaluated(self._goal.answers, gone.labels), self._goal.holdout),
+            evaluated(seen.answers, seen.labels),
+            self._seed,
+        )
+        return replace(taught, values=narrowed.widen(taught.values), judgement=judgement)
+
+    def _answers(
+        self, head: nn.Module, theta: Mapping[str, Tensor], view: Tensor, labels: Tensor
+    ) -> Evaluated:
+        with torch.no_grad():
+            outputs = functional_call(head, dict(theta), (view,))
+            return evaluated(log_probabilities(self._objective, outputs), labels)
 
     def _judge(
         self, head: nn.Module, theta: Mapping[str, Tensor], forget: Tensor, holdout: Tensor

@@ -23,7 +23,8 @@ from app.unlearning.distillation.account import account
 from app.unlearning.distillation.answers import require_classes
 from app.unlearning.distillation.calibration import calibrate
 from app.unlearning.distillation.class_mix import class_mix
-from app.unlearning.distillation.effort import effort_of
+from app.unlearning.distillation.effort import Effort, effort_of
+from app.unlearning.distillation.head_split import split_head
 from app.unlearning.distillation.lessons import prepare_lessons
 from app.unlearning.distillation.mask_rules import MaskRule
 from app.unlearning.distillation.masked_teaching import ROWS
@@ -41,7 +42,7 @@ from app.unlearning.update import Update
 # The fewest and the most passes of the reference over the retained rows.
 _PASSES = (5, 20)
 # The fewest and the most steps of teaching.
-_STEPS = (150, 600)
+_STEPS = (150, 480)
 # From this share on squared gradients choose as well as anything; below, a short run does better.
 _ENOUGH = 0.1
 # Where progress stands when features, reference and mask are there.
@@ -83,7 +84,7 @@ class ReferenceDistillation(Method):
     )
     steps: int | None = hyperparameter(
         None,
-        "Steps of Adam on the masked head; null: 150 to 600, as many as teaching_share of a "
+        "Steps of Adam on the masked head; null: 150 to 480, as many as teaching_share of a "
         "retraining pays for.",
         minimum=1,
         maximum=10_000,
@@ -137,12 +138,7 @@ class ReferenceDistillation(Method):
         material = gather(problem, self.head)
         problem.progress(_FEATURES)
         effort = effort_of(problem, material.split.head, material.forget.features)
-        passes = self.passes or effort.times(
-            self.reference_share, of=len(material.retained), least=_PASSES[0], most=_PASSES[1]
-        )
-        steps = self.steps or effort.times(
-            self.teaching_share, of=ROWS, least=_STEPS[0], most=_STEPS[1]
-        )
+        passes, steps = self._plan(effort, len(material.retained))
         reference = self._reference(problem, material, passes)
         gone, held_out = material.forget, material.holdout
         mix = class_mix(
@@ -196,4 +192,35 @@ class ReferenceDistillation(Method):
             passes,
             problem.generator_seed,
             lambda done: problem.progress(_FEATURES + done * (_REFERENCE - _FEATURES)),
+        )
+
+    def _plan(self, effort: Effort, retained: int) -> tuple[int, int]:
+        """Passes of the reference, and steps of teaching."""
+        passes = effort.times(self.reference_share, of=retained, least=_PASSES[0], most=_PASSES[1])
+        steps = effort.times(self.teaching_share, of=ROWS, least=_STEPS[0], most=_STEPS[1])
+        return self.passes or passes, self.steps or steps
+
+    def expected_share(self, problem: Problem) -> float | None:
+        """What the update is expected to cost, as a share of a retraining's multiply-adds.
+
+        Args:
+            problem: A deletion with at least one deleted row; the features of one are computed.
+
+        Returns:
+            The share; None where no recipe says what a retraining costs.
+
+        Raises:
+            NotApplicable: No head can be told.
+        """
+        split = split_head(problem.model, self.head)
+        inputs = problem.forget.take(torch.zeros(1, dtype=torch.int64)).inputs
+        with torch.no_grad():
+            features = split.body(inputs)
+        effort = effort_of(problem, split.head, features)
+        retained = len(problem.retained)
+        passes, steps = self._plan(effort, retained)
+        held_out = 0 if problem.holdout is None else len(problem.holdout)
+        return effort.share(
+            head=passes * retained + steps * ROWS,
+            network=retained + held_out + len(problem.forget),
         )
