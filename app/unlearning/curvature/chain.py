@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from app.unlearning.curvature.watch import Watch
 
 _HELD = 2**21
 """Scalars of output gradients, of all layers and several seeds, that are handled together."""
@@ -65,7 +66,7 @@ class _Reshaping:
     shape: torch.Size
 
 
-class Chain(TorchFunctionMode):
+class Chain(Watch):
     """Record one forward pass of a network that may be a chain, and back-propagate through it."""
 
     def __init__(self, parameters: Sequence[Tensor], inputs: Tensor) -> None:
@@ -82,15 +83,10 @@ class Chain(TorchFunctionMode):
         self._steps: list[_Layer | _Activation | _Reshaping] = []
         self._width = 0
 
-    def __torch_function__(
-        self,
-        operation: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # whatever the operation returns
+    def run(
+        self, operation: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
         """Run one operation and see whether it continues the chain."""
-        kwargs = kwargs or {}
         output = operation(*args, **kwargs)
         if self._is_whole and not isinstance(output, _PLAIN):
             self._is_whole = (
