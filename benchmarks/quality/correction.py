@@ -40,21 +40,30 @@ from benchmarks.quality.correction_cases import (
     trained,
     wronged,
 )
-from benchmarks.quality.correction_measures import Figures, Interval, Seen, Yardstick, see
+from benchmarks.quality.correction_measures import (
+    LEAST_CLOSED,
+    MOST_PARAMETERS,
+    MOST_TIME,
+    Figures,
+    Seen,
+    Yardstick,
+    see,
+)
 from benchmarks.quality.correction_methods import (
     FRONTIER,
     METHODS,
     OURS,
     SHARES,
-    Correct,
-    Spent,
 )
-from benchmarks.quality.correction_plots import Point, draw_cost, draw_share
+from benchmarks.quality.equal_cost import Correct, Spent
+from benchmarks.quality.gap_plots import Bars, Point, draw_cost, draw_share
 from benchmarks.quality.kept_networks import trained_or_kept
+from benchmarks.quality.resampling import Interval
 
 Say = Callable[[str], None]
 
 TIMED_EPOCHS = 3
+BARS = Bars((LEAST_CLOSED,), MOST_PARAMETERS, MOST_TIME)
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ def study(
 
 def point_of(name: str, line: Line, yardstick: Yardstick) -> Point:
     """A method as a picture shows it."""
-    return Point(name, line.changed, line.time, *yardstick.closed(line.seen))
+    accuracy, recall = yardstick.closed(line.seen)
+    return Point(name, line.changed, line.time, {"accuracy": accuracy, "recall": recall})
 
 
 def table_of(title: str, lines: dict[str, Line], yardstick: Yardstick) -> Table:
@@ -316,10 +326,10 @@ def run_set(
         results[which] = result
         if plots is not None:
             plots.mkdir(parents=True, exist_ok=True)
-            draw_cost({k: r.points for k, r in results.items()}, name, plots / f"{name}_cost.png")
-            draw_share(
-                {k: r.frontier for k, r in results.items()}, name, plots / f"{name}_share.png"
-            )
+            points = {k: r.points for k, r in results.items()}
+            draw_cost(points, BARS, name, plots / f"{name}_cost.png")
+            frontiers = {k: r.frontier for k, r in results.items()}
+            draw_share(frontiers, BARS, name, plots / f"{name}_share.png")
     return results
 
 

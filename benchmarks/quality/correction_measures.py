@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from app.unlearning.rows import TensorRows
 from benchmarks.quality.correction_cases import Case
+from benchmarks.quality.resampling import Interval, draws, interval, weighted
 
 LEAST_CLOSED = 0.95
 MOST_PARAMETERS, MOST_TIME = 0.02, 0.05
-RESAMPLES: Final = 1000
 _ROWS = 500
 
 
@@ -52,19 +51,6 @@ class Figures:
     recall: float
     corrected: float
     distance: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A share of the gap that is closed, with its 95 % interval."""
-
-    share: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Lay it out for a table."""
-        return f"{self.share:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def see(model: nn.Module, case: Case) -> Seen:
@@ -131,7 +117,7 @@ class Yardstick:
             For accuracy and for recall.
         """
         accuracy, recall = self._shares(models)
-        return _interval(accuracy), _interval(recall)
+        return interval(accuracy), interval(recall)
 
     def ahead(self, models: Sequence[Seen], others: Sequence[Seen]) -> tuple[Interval, Interval]:
         """How much more of the gaps in accuracy and in recall one method closes than another.
@@ -146,20 +132,20 @@ class Yardstick:
             Differences of the shares.
         """
         pairs = zip(self._shares(models), self._shares(others), strict=True)
-        accuracy, recall = (_interval(one - other) for one, other in pairs)
+        accuracy, recall = (interval(one - other) for one, other in pairs)
         return accuracy, recall
 
     def _shares(self, models: Sequence[Seen]) -> tuple[Tensor, Tensor]:
         """Shares closed for every draw, (1 + RESAMPLES,) each; the first draw is no draw."""
         draw = torch.Generator().manual_seed(0)
-        counts = _draws(len(self._case.data.reported), draw)
-        pairs, others = _draws(len(models), draw), _draws(len(self._retrained), draw)
+        counts = draws(len(self._case.data.reported), draw)
+        pairs, others = draws(len(models), draw), draws(len(self._retrained), draw)
         before, after, goal = (
             self._chosen(counts, seen) for seen in (self._originals, models, self._retrained)
         )
         accuracy, recall = (
-            (_weighted(new, pairs) - _weighted(old, pairs))
-            / (_weighted(wanted, others) - _weighted(old, pairs))
+            (weighted(new, pairs) - weighted(old, pairs))
+            / (weighted(wanted, others) - weighted(old, pairs))
             for old, new, wanted in zip(before, after, goal, strict=True)
         )
         return accuracy, recall
@@ -225,24 +211,6 @@ class Yardstick:
 def _answers(model: nn.Module, rows: TensorRows) -> Tensor:
     with torch.no_grad():
         return torch.cat([model(part.inputs).softmax(1) for part in rows.batches(_ROWS)])
-
-
-def _draws(size: int, generator: torch.Generator) -> Tensor:
-    """How often each of ``size`` things is drawn, (1 + RESAMPLES, size); first once each."""
-    drawn = torch.randint(size, (RESAMPLES, size), generator=generator)
-    counts = torch.zeros(RESAMPLES, size, dtype=torch.float64)
-    counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
-    return torch.cat([torch.ones(1, size, dtype=torch.float64), counts])
-
-
-def _weighted(rates: Tensor, counts: Tensor) -> Tensor:
-    return (rates * counts).sum(1) / counts.sum(1)
-
-
-def _interval(shares: Tensor) -> Interval:
-    """The first draw is the estimate, the others its spread."""
-    low, high = shares[1:].nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return Interval(float(shares[0]), float(low), float(high))
 
 
 def _mean(many: Sequence[Figures]) -> Figures:
