@@ -6,12 +6,14 @@ their mean is where an update should land, their spread is what landing means. M
 them. Where retrained networks differ by as much as the gap, or the gap is a single row, nothing is
 decided; a retrained network that is judged as if it were an update, by the mean of the others,
 says what can be asked at all. Times are seconds of the processor on one thread, as a share of
-retraining, of which an epoch is timed beside the updates of each network.
+retraining, of which an epoch is timed beside the updates of each network. Beside the shares of the
+gaps stand 95 % intervals of a bootstrap over forgotten rows, originals and retrained networks.
 
     python -m benchmarks.quality.deletion --data <folder> --set fashion_mnist --rows 4000
 
-``--deletions middle_class easy_class`` halves classes that the networks know better. Other sets
-over-fit with ``--set fashion_mnist --rows 12000 --epochs 20``, ``--set adult
+``--plots <folder>`` draws those shares against the cost and, from further runs, against the share
+of the parameters. ``--deletions middle_class easy_class`` halves classes that the networks know
+better. Other sets over-fit with ``--set fashion_mnist --rows 12000 --epochs 20``, ``--set adult
 --epochs 60``, ``--set enron --rows 3000`` and ``--set digits --rows 900 --epochs 60``.
 """
 
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 
 from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows
+from app.unlearning.verification.evaluation import evaluate
 from benchmarks.quality.deletion_cases import (
     DELETIONS,
     OTHER_CLASSES,
@@ -40,11 +43,14 @@ from benchmarks.quality.deletion_cases import (
     trained_or_kept,
     without,
 )
+from benchmarks.quality.deletion_frontier import WAYS, draw
+from benchmarks.quality.deletion_intervals import closed
 from benchmarks.quality.deletion_measures import Gap, average, measure, probe_auc
 from benchmarks.quality.deletion_runs import (
     METHODS,
     OURS,
     Line,
+    is_ours,
     retrained_by_the_others,
     run_methods,
     told_apart,
@@ -62,10 +68,25 @@ def study_deletion(
     originals: list[nn.Module],
     epochs: int,
     lines: dict[str, Line],
+    along: dict[tuple[str, float], Line],
     train: Train,
     say: Callable[[str], None],
 ) -> Table:
-    """Retrain, run every method on every original, and lay the figures out."""
+    """Retrain, run every method on every original, and lay the figures out.
+
+    Args:
+        study: The study.
+        gone: Positions of the deleted training rows.
+        originals: Networks trained on all rows.
+        epochs: They were trained for.
+        lines: By the names of ``METHODS`` that are to run, ours first; filled.
+        along: The same for ``WAYS``; not in the table.
+        train: From a name, rows and a recipe to a network.
+        say: Told what is done.
+
+    Returns:
+        The table.
+    """
     forget = forgotten(study, gone)
     retained = without(study, gone)
     again = [
@@ -82,8 +103,14 @@ def study_deletion(
         untouched.append(see(original))
         gap = Gap(untouched[-1], average(retrained), told)
         problem = problem_of(study, gone, original, recipe)
-        run_methods(problem, forget, gap, study, times[-1], lines)
+        run = partial(run_methods, problem, forget, gap, study, times[-1])
+        spent = run(lines, METHODS)
+        run(along, WAYS, spent)
         say(f"original {seed} done")
+    seen = partial(evaluate, objective=study.objective, rows=forget)
+    old, new = [seen(model) for model in originals], [seen(model) for model in again]
+    for line in (*lines.values(), *along.values()):
+        line.interval = closed(old, line.seen, new)
     find = partial(probe_auc, forget=forget, reported=study.reported)
     probes = [mean(map(find, models)) for models in (originals, again)]
     title = (
@@ -108,13 +135,14 @@ def main() -> None:
     parser.add_argument("--deletions", nargs="+", choices=choices, default=list(DELETIONS))
     parser.add_argument("--ours", action="store_true", help="leave the other methods out")
     parser.add_argument("--networks", type=Path, help="folder: keep trained networks, and reuse")
+    parser.add_argument("--plots", type=Path, help="folder for pictures; none are drawn without")
     given = parser.parse_args()
     if given.seeds < 2:
         parser.error("retrained networks are compared with each other: two seeds at least")
     torch.set_num_threads(1)
     console = Console(width=200)
     study = SETS[given.set](given.data, given.rows)
-    names = [name for name, (method, _) in METHODS.items() if method == OURS or not given.ours]
+    names = [name for name, way in METHODS.items() if is_ours(way) or not given.ours]
     warm_up(study, names)
 
     def train(name: str, rows: TensorRows, recipe: Recipe) -> nn.Module:
@@ -126,7 +154,9 @@ def main() -> None:
         for seed in range(given.seeds)
     ]
     console.print(f"{given.seeds} networks trained on {len(study.training)} rows")
-    ranked, ours = by_difficulty(study, originals[0]), []
+    ranked = by_difficulty(study, originals[0])
+    lines: dict[str, dict[str, Line]] = {}
+    along: dict[str, dict[tuple[str, float], Line]] = {}
     for deletion in given.deletions:
 
         def say(text: str, which: str = deletion) -> None:
@@ -135,10 +165,14 @@ def main() -> None:
         def again(name: str, rows: TensorRows, recipe: Recipe, which: str = deletion) -> nn.Module:
             return train(f"{which}-{name}", rows, recipe)
 
-        gone, lines = deleted(study, deletion, ranked), {name: Line() for name in names}
-        console.print(study_deletion(study, gone, originals, given.epochs, lines, again, say))
-        say(alarms(lines.values()))
-        ours.append(lines[OURS])
+        gone = deleted(study, deletion, ranked)
+        here = lines[deletion] = {name: Line() for name in names}
+        there = along[deletion] = {key: Line() for key in WAYS if given.plots is not None}
+        console.print(study_deletion(study, gone, originals, given.epochs, here, there, again, say))
+        say(alarms(here.values()))
+        if given.plots is not None:
+            draw(lines, along, given.set, given.plots)
+    ours = [found[OURS] for found in lines.values()]
     console.print(f"all deletions: {summary(ours)}", highlight=False)
 
 

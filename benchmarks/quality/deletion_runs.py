@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import nn
@@ -14,29 +14,42 @@ from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows
 from app.unlearning.training import initialise
 from app.unlearning.update import JSON, apply_update, changed_scalars
+from app.unlearning.verification.evaluation import Evaluated, evaluate
 from benchmarks.quality.deletion_cases import problem_of, recipe_of
+from benchmarks.quality.deletion_controls import CONTROLS
 from benchmarks.quality.deletion_measures import Gap, Measures, average, measure, spread
 from benchmarks.quality.deletion_sets import Study
+from benchmarks.quality.equal_cost import Correct, Spent
+from benchmarks.quality.resampling import Interval
 
 OURS: Final = "reference_distillation"
 FREELY: Final[dict[str, JSON]] = {"refuse_above": None}
-# The first sets the cost at which fine-tuning is compared.
-METHODS: Final[dict[str, tuple[str, dict[str, JSON]]]] = {
+Way = tuple[str, dict[str, JSON]] | Correct
+"""A method of the library with its hyperparameters, or a control."""
+# The first sets the cost at which controls are compared.
+METHODS: Final[dict[str, Way]] = {
     "reference_distillation": (OURS, FREELY),
     "  on 5 %": (OURS, {**FREELY, "fraction": 0.05}),
     "  random mask": (OURS, {**FREELY, "mask": "random"}),
     "  curvature gain as mask": (OURS, {**FREELY, "mask": "decrement"}),
-    "fine-tune, equal cost": ("fine_tune", {}),
+    **CONTROLS,
     "last layer": ("last_layer", {}),
     "saps 10 %": ("saps", {"fraction": 0.1}),
     "sparse_newton 10 %": ("sparse_newton", {"fraction": 0.1}),
 }
+_Key = TypeVar("_Key")
 _WARM_ROWS = 256
+_NOTHING: Final = Spent(0.0, 0)
 
 
 @dataclass
 class Line:
-    """One method over the seeds."""
+    """One method over the seeds.
+
+    Attributes:
+        seen: What each run makes of the forgotten rows.
+        interval: Shares closed in accuracy and loss, once all runs are done.
+    """
 
     measures: list[Measures] = field(default_factory=list)
     closed: list[tuple[float, float]] = field(default_factory=list)
@@ -46,6 +59,8 @@ class Line:
     verdicts: list[str] = field(default_factory=list)
     behaved: list[bool] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
+    seen: list[Evaluated] = field(default_factory=list)
+    interval: tuple[Interval, Interval] | None = None
 
     def add(
         self,
@@ -72,6 +87,11 @@ class Line:
         """Whether each run that decides anything behaves, costs left out."""
         pairs = zip(self.behaved, self.verdicts, strict=True)
         return [behaved for behaved, verdict in pairs if verdict != "inconclusive"]
+
+
+def is_ours(way: Way) -> bool:
+    """Whether this is the method that the study is about, whatever its hyperparameters."""
+    return not callable(way) and way[0] == OURS
 
 
 def told_apart(retrained: Sequence[Measures], forgotten: int) -> Measures:
@@ -117,9 +137,11 @@ def run_methods(
     gap: Gap,
     study: Study,
     retraining: float,
-    lines: dict[str, Line],
-) -> None:
-    """Run every method on one original network.
+    lines: Mapping[_Key, Line],
+    ways: Mapping[_Key, Way],
+    spent: Spent = _NOTHING,
+) -> Spent:
+    """Run methods on one original network.
 
     Args:
         problem: The deletion.
@@ -127,24 +149,34 @@ def run_methods(
         gap: To the retrained networks.
         study: The study.
         retraining: Seconds of the processor that retraining takes.
-        lines: By name, see ``METHODS``; added to.
+        lines: By name; added to.
+        ways: By the same names at least, see ``METHODS``.
+        spent: What controls may spend; what the first of ``lines`` does if not given.
+
+    Returns:
+        What controls could spend.
     """
-    equal: dict[str, JSON] = {}
     for name, line in lines.items():
-        method, given = METHODS[name]
-        parameters = {**given, **equal} if method == "fine_tune" else given
         started = time.process_time()
-        update = make_method(method, parameters).unlearn(problem)
-        share = (time.process_time() - started) / retraining
-        if not equal and problem.recipe is not None:
-            spent = share * problem.recipe.epochs * problem.retained_total
-            equal = {"gradient_budget": max(64, int(spent))}
-        result = apply_update(problem.model, update)
+        result, judged = _run(ways[name], problem, spent)
+        seconds = time.process_time() - started
+        if spent is _NOTHING:
+            spent = Spent(seconds, 0)
         changed = changed_scalars(problem.model, result) / problem.parameter_count
-        line.add(gap, measure(result, study.objective, forget, study.reported), changed, share)
-        judged = update.diagnostics.get("judgement")
+        found = measure(result, study.objective, forget, study.reported)
+        line.add(gap, found, changed, seconds / retraining)
+        line.seen.append(evaluate(result, study.objective, forget))
         if isinstance(judged, float):
             line.judged.append(judged)
+    return spent
+
+
+def _run(way: Way, problem: Problem, spent: Spent) -> tuple[nn.Module, JSON]:
+    """The new network, and its own judgement if the method makes one."""
+    if callable(way):
+        return way(problem, spent).model, None
+    update = make_method(*way).unlearn(problem)
+    return apply_update(problem.model, update), update.diagnostics.get("judgement")
 
 
 def warm_up(study: Study, names: Sequence[str]) -> None:
@@ -159,5 +191,5 @@ def warm_up(study: Study, names: Sequence[str]) -> None:
     # Every second row, so that both parts hold rows of every frequent class.
     gone = torch.arange(0, len(few.training), 2)
     problem = problem_of(few, gone, model, recipe_of(1, 0))
-    for method, parameters in (METHODS[name] for name in names):
-        make_method(method, parameters).unlearn(problem)
+    for name in names:
+        _run(METHODS[name], problem, _NOTHING)

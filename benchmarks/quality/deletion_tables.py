@@ -29,12 +29,12 @@ def table_of(
     """
     table = Table(title=title, box=SIMPLE)
     table.add_column("", no_wrap=True)
-    for head in ("forget acc.", "loss", "closed acc./loss", "AUC", "held-out"):
+    for head in ("forget acc.", "loss", "closed acc./loss [95 %]", "AUC", "held-out"):
         table.add_column(head, justify="right", no_wrap=True)
     for head in ("changed", "time", "J", "pass"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("missed in runs")
-    table.add_row("untouched", *cells(average(untouched), ""))
+    table.add_row("untouched", *cells(average(untouched), "0.00/0.00"))
     for name, line in lines.items():
         table.add_row(name, *line_cells(line))
     table.add_row("retrained, by the others", *line_cells(control))
@@ -55,7 +55,8 @@ def cells(found: Measures, closed: str) -> list[str]:
 
 def line_cells(line: Line) -> list[str]:
     """Lay out one method: means over the seeds, and which passed."""
-    closed = "/".join(f"{mean(column):.2f}" for column in zip(*line.closed, strict=True))
+    shares = [f"{mean(column):.2f}" for column in zip(*line.closed, strict=True)]
+    closed = "/".join(shares if line.interval is None else map(str, line.interval))
     passed = line.verdicts.count("pass")
     unclear = line.verdicts.count("inconclusive")
     note = f"{passed} of {len(line.verdicts)}" + (f", {unclear} unclear" if unclear else "")
