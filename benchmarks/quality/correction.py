@@ -114,7 +114,7 @@ class Networks:
         parts = (self.name, case, len(rows), self.training.schedule, recipe.epochs, recipe.seed)
         train = partial(trained, self.data, rows, recipe)
         name = "-".join(map(str, parts))
-        return trained_or_kept(self.folder, name, self.data.build, train)[0]
+        return trained_or_kept(self.folder, name, self.data.build, train)
 
     def retrained(self, seeds: int) -> list[nn.Module]:
         """Those trained on right labels, once for all cases."""

@@ -1,6 +1,5 @@
 """Trained networks in a folder, so that a study can be repeated without training them again."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,8 @@ def trained_or_kept(
     name: str,
     build: Callable[[], nn.Module],
     train: Callable[[], nn.Module],
-) -> tuple[nn.Module, float]:
-    """A network, and the seconds of the processor that training it took.
+) -> nn.Module:
+    """The network of the folder, or one trained now.
 
     Args:
         folder: Networks trained earlier are read from here, others are written; None: neither.
@@ -24,18 +23,16 @@ def trained_or_kept(
         train: Makes the trained network.
 
     Returns:
-        The network, in eval mode, and the seconds.
+        The network, in eval mode.
     """
     file = None if folder is None else folder / f"{name}.safetensors"
     if file is not None and file.exists():
         model = build().eval()
         with safe_open(file, "pt") as kept:
             model.load_state_dict({key: kept.get_tensor(key) for key in kept.keys()})  # noqa: SIM118 - no mapping
-            return model, float(kept.metadata()["seconds"])
-    started = time.process_time()
+            return model
     model = train()
-    seconds = time.process_time() - started
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(model.state_dict(), file, {"seconds": str(seconds)})
-    return model, seconds
+        save_file(model.state_dict(), file)
+    return model

@@ -262,7 +262,9 @@ def test_nothing_follows_a_failure_of_a_job_that_is_to_be_cancelled(
     job = network.serve_one(client)
     assert (job["state"], job["error"]["code"]) == ("cancelled", "cancelled")
     (request_id,) = job["request_ids"]
-    assert client.request(request_id)["state"] == "needs_attention"
+    request = client.request(request_id)
+    assert request["state"] == "needs_attention"
+    assert request["targets"][0]["job_ids"] == [job["id"]]
 
 
 def test_a_label_corrected_to_what_it_is_leaves_nothing_to_do(client: Lethe, network: Line) -> None:

@@ -10,15 +10,12 @@ from typing import Final, Literal
 
 from app.unlearning.certified import convex_part
 from app.unlearning.convexity import is_convex
-from app.unlearning.distillation.answers import require_classes
-from app.unlearning.distillation.calibration import ENOUGH_HELD_OUT
-from app.unlearning.distillation.head_split import split_head
-from app.unlearning.distillation.material import FEWEST_RETAINED
 from app.unlearning.errors import NotApplicable
+from app.unlearning.methods.distillable import is_dear, is_distillable
 from app.unlearning.problem import Problem
 from app.unlearning.update import JSON
 
-Fact = Literal["perturbed", "convex", "linear_head", "edited", "retrainable", "distillable"]
+Fact = Literal["perturbed", "convex", "linear_head", "edited", "retrainable", "distillable", "dear"]
 Size = Literal["small", "medium", "large"]
 Asked = Literal[
     "deletion",
@@ -56,7 +53,7 @@ class Situation:
             unless there are none); ``retrainable``, the recipe, the architecture and
             every retained row are; ``distillable``, a reference can be fitted, calibrated and
             judged: the objective has classes, the network a head, and there are enough retained
-            and held-out rows.
+            and held-out rows; ``dear``, doing so would cost more than it saves.
     """
 
     kind: Asked
@@ -140,6 +137,13 @@ TABLE: Final = (
         holds=("retrainable",),
     ),
     Line(
+        "retrain",
+        "a network that retrains about as fast as a reference could be fitted and followed, and "
+        "the recipe is known",
+        kinds=("deletion",),
+        holds=("retrainable", "distillable", "dear"),
+    ),
+    Line(
         "reference_distillation",
         "a deletion from a network with retained and held-out rows at hand: a reference that never "
         "saw the rows says how they should be answered, and whether the result would pass",
@@ -198,6 +202,7 @@ def choose(situation: Situation) -> Line | None:
 
 def situation_of(problem: Problem) -> Situation:
     """Read off a problem what the choice depends on."""
+    distillable = is_distillable(problem)
     found: dict[Fact, bool] = {
         "perturbed": problem.recipe is not None and problem.recipe.perturbation is not None,
         "convex": is_convex(problem.model, problem.objective),
@@ -206,7 +211,8 @@ def situation_of(problem: Problem) -> Situation:
         "edited": len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
         "retrainable": None not in (problem.recipe, problem.build, problem.full_retained),
-        "distillable": _is_distillable(problem),
+        "distillable": distillable,
+        "dear": distillable and problem.kind == "deletion" and is_dear(problem),
     }
     return Situation(
         kind=asked(problem),
@@ -242,18 +248,6 @@ def _has_linear_head(problem: Problem) -> bool:
         return False
     try:
         convex_part(problem.model, problem.objective, recipe.trained)
-    except NotApplicable:
-        return False
-    return True
-
-
-def _is_distillable(problem: Problem) -> bool:
-    held_out = 0 if problem.holdout is None else len(problem.holdout)
-    if held_out < ENOUGH_HELD_OUT or len(problem.retained) < FEWEST_RETAINED:
-        return False
-    try:
-        require_classes(problem.objective)
-        split_head(problem.model)
     except NotApplicable:
         return False
     return True

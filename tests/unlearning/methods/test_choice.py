@@ -57,8 +57,10 @@ MEANT: list[tuple[str, list[Situation]]] = [
         when("deletion_and_correction", *AT_HAND),
         when("deletion_and_correction", "edited", "retrainable", share=0.9, size="large"),
     ]),
+    ("retrain", [when("deletion", *AT_HAND, "dear", share=MANY)]),
     ("reference_distillation", [
         when("deletion", *AT_HAND, share=MANY),
+        when("deletion", "edited", "distillable", "dear"),  # without a recipe nothing retrains
         when("deletion", "edited", "distillable", share=0.3),
     ]),
     ("retrain", [when("feature_correction", *AT_HAND, share=0.9)]),
@@ -120,6 +122,10 @@ HEAD_ONLY = replace(
 )
 FREE = replace(network("deletion"), recipe=None)
 CORRECTED = network("label_correction")
+# A few rows, of a network that retrains in no time and of one that takes long.
+BRIEF = replace(network("deletion"), forget=rows(4))
+assert BRIEF.recipe is not None
+LONG = replace(BRIEF, recipe=replace(BRIEF.recipe, epochs=10_000))
 TWO_KINDS = replace(CORRECTED, kind="mixed")
 # Of the thirty affected rows only twenty come back.
 PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
@@ -128,7 +134,10 @@ PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
 @pytest.mark.parametrize(
     ("problem", "facts", "method"),
     [
-        (network("deletion"), set(AT_HAND), "retrain"),  # a quarter of the rows
+        # A quarter of the rows, of a network that retrains in no time.
+        (network("deletion"), {*AT_HAND, "dear"}, "retrain"),
+        (BRIEF, {*AT_HAND, "dear"}, "retrain"),
+        (LONG, set(AT_HAND), "reference_distillation"),
         (FREE, {"edited", "distillable"}, "reference_distillation"),
         (replace(FREE, holdout=rows(99)), {"edited"}, "sparse_newton"),
         (replace(FREE, holdout=None), {"edited"}, "sparse_newton"),
@@ -142,11 +151,11 @@ PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
         (replace(PARTLY_DELETED, kind="label_correction"), set(AT_HAND), "retrain"),
         (replace(PARTLY_DELETED, recipe=None), {"edited", "distillable"}, "sparse_newton"),
         (ridge("deletion")[0], {"convex", "edited"}, "influence"),
-        (HEAD_ONLY, {"linear_head", *AT_HAND}, "certified_descent"),
+        (HEAD_ONLY, {"linear_head", *AT_HAND, "dear"}, "certified_descent"),
         # Without weight decay no optimum is the only one; without all rows it is another one.
-        (replace(HEAD_ONLY, objective=Objective("cross_entropy")), set(AT_HAND), "retrain"),
-        (replace(HEAD_ONLY, full_retained=None, retained_total=1000), {"edited", "distillable"},
-         "reference_distillation"),
+        (replace(HEAD_ONLY, objective=Objective("cross_entropy")), {*AT_HAND, "dear"}, "retrain"),
+        (replace(HEAD_ONLY, full_retained=None, retained_total=1000),
+         {"edited", "distillable", "dear"}, "reference_distillation"),
         (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), None,
          "certified_update"),
     ],
