@@ -10,6 +10,7 @@ the caller can turn to a slower way: a parameter is never silently skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,21 @@ Receiver = Callable[[list[Use], Tensor], None]
 tape then lets go of what they hold."""
 
 
+@dataclass
+class Known:
+    """What earlier passes have shown about a network; all passes over it share this.
+
+    Attributes:
+        rowless: Which of the questions that :meth:`Tape.is_rowless` is asked during a pass were
+            answered how.
+        scalars: For the shape of an input row, how many scalars of the output of each recorded
+            operation belong to a row.
+    """
+
+    rowless: dict[int, bool] = field(default_factory=dict)
+    scalars: dict[torch.Size, tuple[int, ...]] = field(default_factory=dict)
+
+
 class Tape(Watch):
     """Record one forward pass over one batch.
 
@@ -40,23 +56,22 @@ class Tape(Watch):
         tapped_scalars: Scalars of all tapped outputs together.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], rows: int, rowless: dict[int, bool]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], inputs: Tensor, known: Known) -> None:
         """Prepare to record.
 
         Args:
             parameters: The tracked parameters; their positions are the slots.
-            rows: Rows of the batch; axis 0 of the inputs.
-            rowless: Which of the questions that :meth:`is_rowless` is asked during a pass were
-                answered how; filled while recording, and to be shared by all passes over the
-                same model.
+            inputs: (rows, ...).
+            known: What is known about the network; added to.
         """
         super().__init__()
-        self.rows = rows
+        self.rows, self._shape = len(inputs), inputs.shape[1:]
         self.tapped_scalars = 0
+        self._scalars: list[int] = []
         self._parameters = tuple(parameters)
         self._slots = {id(parameter): slot for slot, parameter in enumerate(parameters)}
         self._derived: list[tuple[Tensor, frozenset[int]]] = []
-        self._rowless, self._questions = rowless, 0
+        self._known, self._questions = known, 0
         self._taps: list[tuple[list[Use], GradientEdge]] = []
         self._handover, self._is_listening = _Handover(), False
 
@@ -87,9 +102,10 @@ class Tape(Watch):
         the length; in later batches the number of rows may happen to equal that of positions.
         """
         self._questions += 1
-        if self._questions not in self._rowless and self.rows > 1:
-            self._rowless[self._questions] = length != self.rows
-        return self._rowless.get(self._questions, False)
+        answers = self._known.rowless
+        if self._questions not in answers and self.rows > 1:
+            answers[self._questions] = length != self.rows
+        return answers.get(self._questions, False)
 
     @property
     def uses(self) -> list[Use]:
@@ -114,6 +130,7 @@ class Tape(Watch):
         """
         if self._derived:
             uses = [own for use in uses for own in self._of_parameters(use)]
+        self._scalars.append(output.numel() // self.rows)
         self.tapped_scalars += output.numel()
         tapped: Any = output if output.requires_grad else _Tap.apply(output, _ANCHOR, is_view)
         node, place = tapped.grad_fn, tapped.output_nr
@@ -177,7 +194,10 @@ class Tape(Watch):
                 yield uses, gradient
 
     def escaped(self, outputs: Tensor) -> dict[int, str]:
-        """Find tracked parameters whose uses were not all recorded.
+        """Find tracked parameters whose uses were not all recorded, or not as they were before.
+
+        Where an operation is given more or less of each row than in another batch, it depends on
+        the rows what it is given, and which scalars are whose cannot be known.
 
         Args:
             outputs: What the recorded forward pass returned.
@@ -186,6 +206,9 @@ class Tape(Watch):
             Slot to the operation that used it without a rule.
         """
         found: dict[int, str] = {}
+        scalars = tuple(self._scalars)
+        if self._known.scalars.setdefault(self._shape, scalars) != scalars:
+            found = dict.fromkeys((use.slot for use in self.uses), "what it meets depends on rows")
         for consumer, leaf in _leaves(outputs):
             slot = self._slots.get(id(leaf))
             if slot is not None:

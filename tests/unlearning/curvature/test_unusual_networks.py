@@ -231,3 +231,34 @@ def test_parameters_put_through_a_layer_need_no_fallback() -> None:
     found = empirical_fisher_diagonal(case.model, case.objective, case.rows)
     assert not found.fallbacks
     assert_close(flatten(found.values), looped_fisher(case), rtol=1e-9, atol=1e-13)
+
+
+def test_rules_that_turn_out_not_to_hold_leave_nothing_behind() -> None:
+    """Experts see as many tokens as the rows send them; two rows may look like a batch to them."""
+
+    def run(net: Any, inputs: Tensor) -> Tensor:
+        outputs = inputs.new_zeros(*inputs.shape[:2], 3)
+        for expert, sent in zip(net.layer, (inputs[..., 0] > 0, inputs[..., 0] <= 0), strict=True):
+            outputs = outputs.index_put((sent,), expert(inputs[sent]))
+        return outputs.sum(1)
+
+    case = case_of(run, nn.ModuleList(nn.Linear(4, 3) for _ in range(2)), shape=(4, 4))
+    with torch.no_grad():
+        signs = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+        case.rows.inputs[..., 0] = case.rows.inputs[..., 0].abs() * (2 * signs - 1)
+    # Of the first two rows each expert sees two tokens each, and of the first four two on average.
+    four = case.rows.take(torch.arange(4))
+    for last in (case.rows.take(torch.tensor([4])), case.rows.take(torch.tensor([4, 0, 1]))):
+        batches = [four, last]
+        joined = TensorRows(
+            torch.cat([b.inputs for b in batches]), torch.cat([b.targets for b in batches])
+        )
+        expected = replace(case, rows=joined)
+        everything = Selection.everything(dict(case.model.named_parameters()))
+
+        found = empirical_fisher_diagonal(case.model, case.objective, batches)
+        block = captured_block(case.model, case.objective, batches, everything)
+
+        assert found.fallbacks
+        assert_close(flatten(found.values), looped_fisher(expected), rtol=1e-9, atol=1e-13)
+        assert_close(block, dense_ggn(expected), rtol=1e-9, atol=1e-13)
