@@ -17,6 +17,7 @@ from app.unlearning.curvature import (
 )
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.errors import NotApplicable
+from app.unlearning.methods.masked_descent import masked_descent
 from app.unlearning.objective import LossName, Objective
 from app.unlearning.rows import TensorRows
 from app.unlearning.selection import Selection
@@ -147,6 +148,26 @@ def test_sparse_gradients_are_gradients(kind: Any, fallback: Any) -> None:
         values.append(flatten(found.values))
     assert_close(values[0], values[1], rtol=1e-9, atol=1e-14)
     assert bool(values[0].any())
+
+
+def test_sparse_gradients_have_products_and_steps() -> None:
+    found = []
+    for sparse in (False, True):
+        table = nn.Embedding(6, 3, sparse=sparse)
+        case = case_of(lambda n, x: torch.tanh(n.layer((2 * x.abs()).long() % 6)).mean(1), table)
+        everything = Selection.everything(dict(case.model.named_parameters()))
+        product = ggn_vector_product(case.model, case.objective, case.rows, everything)
+        problem = replace(
+            network("deletion"), model=case.model, retained=case.rows, retained_total=5
+        )
+        descent = masked_descent(problem, everything, learning_rate=0.1, steps=3, batch_size=2)
+        found.append([
+            product(torch.arange(18, dtype=torch.float64)),
+            EditedLoss(problem).gradient(problem.parameters)["layer.weight"],
+            descent.values["layer.weight"],
+        ])
+    for dense, sparse_too in zip(*found, strict=True):
+        assert_close(sparse_too, dense, rtol=1e-9, atol=1e-14)
 
 
 def test_a_layer_that_meets_three_parts_of_a_row_needs_no_fallback() -> None:
