@@ -24,6 +24,7 @@ from app.infra import db
 from app.infra.settings import settings
 from app.infra.storage import open_store
 from app.unlearning.errors import BudgetSpent, NothingMoved, UnlearningError
+from app.unlearning.methods import shared_parameters
 from app.unlearning.problem import Problem
 from app.unlearning.update import Update
 from workers.account import Account
@@ -104,6 +105,8 @@ def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account)
         seen, opened = noted(problem)
         update = unlearn(job, seen, charge)
         _require_move(problem, update)
+        asked = shared_parameters(job.parameters)
+        update = replace(update, parameters={**update.parameters, **asked})
         pause_at("mid-update")
         network, statistics_rows = network_of(problem, update)
         record(account.lease, job, view, problem, update, opened)
@@ -174,6 +177,13 @@ def _reject(
     method: str | None,
     report: dict[str, Any] | None = None,
 ) -> None:
+    """Record that nothing is published, and what follows.
+
+    Raises:
+        FenceLost: Another worker has the job.
+        Stopped: The job is to be cancelled; nothing follows then.
+    """
+    lease.confirm()
     with lease.recording() as tx:
         publishing.reject(tx, lease.job_id, lease.fence, error, report=report, method=method)
     log.warning("job.rejected", code=error["code"])

@@ -126,6 +126,11 @@ def feature_bytes(first: nn.Module, sets: Iterable[Rows]) -> int:
     return 0
 
 
+def _channels_last(inputs: Tensor) -> Tensor:
+    """Images in the memory layout that pooling on a processor is several times faster in."""
+    return inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
 @dataclass(frozen=True)
 class FeatureRows:
     """Rows with the first layers' outputs as their inputs, computed at the first use and kept.
@@ -157,7 +162,7 @@ class FeatureRows:
         inputs, targets, weights = [], [], []
         with torch.no_grad():
             for batch in self.rows.batches(self.batch_size):
-                inputs.append(self.first(batch.inputs))
+                inputs.append(self.first(_channels_last(batch.inputs)))
                 targets.append(batch.targets)
                 weights.append(batch.weights)
         if not inputs:

@@ -15,11 +15,16 @@ from app.client import ApiProblem, Lethe
 from app.client.connection import Document
 from app.domain import methods
 from app.domain.catalog import Version
+from app.domain.jobs import Job
 from app.infra import db
+from app.unlearning.problem import Problem
+from app.unlearning.update import Update
 from tests.api.conftest import Service
 from tests.e2e.material import CLASSES, COLUMNS, Material, make_material, version_order
 from tests.e2e.test_certified import Trained
 from tests.workers import worked
+from workers import pipeline
+from workers.budget import Charge, unlearn
 
 CERTIFIED = ("certified_descent", "certified_removal", "certified_update")
 NAMES = tuple(methods.names())
@@ -174,15 +179,12 @@ def test_a_policy_may_ask_for_every_parameter_and_the_report_shows_them(
     assert job["state"] == "succeeded", job["error"]
     report = job["report"]
     assert report["method_reason"]
-    # How many retained rows are read is for whoever loads them.
-    asked = {key: value for key, value in parameters.items() if key != "retained_rows"}
     if name == "auto":
         assert job["method"] == report["method"] != "auto"
-        asked = {key: value for key, value in asked.items() if key in report["parameters"]}
+        assert report["parameters"].items() >= parameters.items()
     else:
         assert job["method"] == report["method"] == name
-        assert report["parameters"].keys() == asked.keys()
-    assert {key: report["parameters"][key] for key in asked} == asked
+        assert report["parameters"] == parameters
     assert job["parameters"] == report["parameters"]
     assert report["assurance"] == described[report["method"]]["assurance"]
     assert client.report(line.model_id, job["result_version_id"]) == report
@@ -245,6 +247,22 @@ def test_a_method_that_takes_no_step_publishes_nothing(client: Lethe, network: L
     job = network.serve_one(client)
     assert (job["state"], job["method"]) == ("succeeded", "retrain")
     assert job["report"]["cost"]["parameters_changed"] > 0
+
+
+def test_nothing_follows_a_failure_of_a_job_that_is_to_be_cancelled(
+    client: Lethe, network: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put_policy(network.model_id, IDLE)
+
+    def cancelled(job: Job, problem: Problem, charge: Charge) -> Update:
+        client.cancel_job(job.id)
+        return unlearn(job, problem, charge)
+
+    monkeypatch.setattr(pipeline, "unlearn", cancelled)
+    job = network.serve_one(client)
+    assert (job["state"], job["error"]["code"]) == ("cancelled", "cancelled")
+    (request_id,) = job["request_ids"]
+    assert client.request(request_id)["state"] == "needs_attention"
 
 
 def test_a_label_corrected_to_what_it_is_leaves_nothing_to_do(client: Lethe, network: Line) -> None:

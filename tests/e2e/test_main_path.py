@@ -17,7 +17,7 @@ from tests.e2e.controller import Controller, require_one_entry_per_change
 from tests.e2e.material import CLASSES, FEATURES, Material, make_material
 from tests.e2e.service import Service
 
-EPOCHS = {"method": "fine_tune", "parameters": {"epochs": 5}}
+EPOCHS = {"method": "fine_tune", "parameters": {"epochs": 50}}
 LENIENT: dict[str, Any] = {"gates": {}}
 
 
@@ -168,7 +168,7 @@ def test_feature_correction(controller: Controller, folder: Path) -> None:
     )
     assert request["counts"]["samples"] == 3
     job = controller.job(request["targets"][0]["job_id"])
-    assert (job["method"], job["parameters"]["epochs"]) == ("fine_tune", 5)
+    assert (job["method"], job["parameters"]["epochs"]) == ("fine_tune", 50)
     assert job["report"]["rows"] == {
         "forgotten": 2,
         "replaced": 2,

@@ -10,6 +10,7 @@ are intervals of ``after`` at 95 %; the mean loss of a single row has none. Thos
 ``distance`` are for the same rows seen by both networks.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -236,7 +237,9 @@ def _loss(name: str, trio: _Trio, seed: int) -> Measurement:
     differences = [after.losses - other.losses for other in others.values()]
     means = resampled_means(torch.stack([after.losses, *differences], 1), seed)
     rows = len(after)
-    interval = stretched_interval(after.loss, means[:, 0], rows)
+    low, high = stretched_interval(after.loss, means[:, 0], rows)
+    # No loss is negative; an interval without ends stays one.
+    interval = Interval(max(0.0, low) if math.isfinite(high) else low, high)
     figures: dict[str, Any] = {"after": after.loss, "interval": interval}
     for column, (which, other) in enumerate(others.items(), start=1):
         difference = after.loss - other.loss

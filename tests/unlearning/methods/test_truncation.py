@@ -27,6 +27,18 @@ def test_the_gradient_of_the_last_layers_is_the_same() -> None:
         assert_close(tail[name], whole[name], rtol=1e-5, atol=1e-7)
 
 
+def test_features_of_images_are_those_of_the_first_layers() -> None:
+    draw = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(30, 2, 8, 8, generator=draw), torch.arange(30) % 3
+    layers = (nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 3))
+    model = nn.Sequential(*layers).eval()
+    rows = TensorRows(images, labels)
+    problem = replace(network("deletion"), model=model, forget=rows, retained=rows)
+    batch = truncate(problem, ["4.weight"]).retained.take(torch.tensor([7, 3, 29]))
+    assert_close(batch.inputs, model[:4](images)[[7, 3, 29]].detach(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(batch.targets, labels[[7, 3, 29]])
+
+
 def test_the_tail_is_the_shortest_that_holds_enough() -> None:
     model = network("deletion").model
     assert tail_names(model, 1) == ("7.weight", "7.bias")
