@@ -21,16 +21,10 @@ from torch.autograd.graph import GradientEdge, Node
 from app.unlearning.curvature.rules import RULES
 from app.unlearning.curvature.rules.derived import DerivedUse
 from app.unlearning.curvature.rules.use import Use
+from app.unlearning.curvature.tapping import ANCHOR, Handover, Receiver, Tap
 from app.unlearning.curvature.watch import Watch
 
 _SEQUENCES = (list, tuple)
-
-_ANCHOR = torch.zeros((), requires_grad=True)
-"""Where every backward pass ends: what plain data is tied to, so that it has a gradient."""
-
-Receiver = Callable[[list[Use], Tensor], None]
-"""Takes the uses of one operation and the gradient at its output. It may empty the list, and the
-tape then lets go of what they hold."""
 
 
 @dataclass
@@ -73,7 +67,7 @@ class Tape(Watch):
         self._derived: list[tuple[Tensor, frozenset[int]]] = []
         self._known, self._questions = known, 0
         self._taps: list[tuple[list[Use], GradientEdge]] = []
-        self._handover, self._is_listening = _Handover(), False
+        self._handover, self._is_listening = Handover(), False
 
     def run(
         self, operation: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -132,7 +126,7 @@ class Tape(Watch):
             uses = [own for use in uses for own in self._of_parameters(use)]
         self._scalars.append(output.numel() // self.rows)
         self.tapped_scalars += output.numel()
-        tapped: Any = output if output.requires_grad else _Tap.apply(output, _ANCHOR, is_view)
+        tapped: Any = output if output.requires_grad else Tap.apply(output, ANCHOR, is_view)
         node, place = tapped.grad_fn, tapped.output_nr
         # The graph lives as long as the outputs do, without an owner in every edge.
         self._taps.append((list(uses), GradientEdge(node, place)))
@@ -156,7 +150,7 @@ class Tape(Watch):
             self._is_listening = True
         self._handover.receiver = receiver
         try:
-            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[_ANCHOR])
+            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[ANCHOR])
         finally:
             self._handover.receiver = None
 
@@ -247,45 +241,6 @@ class Tape(Watch):
         derived, sources = self._derived[use.slot - own]
         for slot in sorted(sources):
             yield DerivedUse(slot, self._parameters[slot], derived, use, self.rows)
-
-
-class _Handover:
-    """Passes gradients on to whoever wants them at the moment.
-
-    The graph holds this and not the tape: the tape holds parts of the graph, and a cycle through
-    the graph's nodes would never be freed.
-    """
-
-    def __init__(self) -> None:
-        self.receiver: Receiver | None = None
-
-    def __call__(self, uses: list[Use], place: int, gradients: tuple[Tensor | None, ...]) -> None:
-        gradient = gradients[place]
-        if self.receiver is not None and gradient is not None:
-            self.receiver(uses, gradient)
-
-
-class _Tap(torch.autograd.Function):
-    """The identity on plain data, which makes it part of a graph."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # torch gives the context no public type
-        output: Tensor,
-        anchor: Tensor,  # noqa: ARG004 - it is what requires a gradient
-        is_view: bool,
-    ) -> Tensor:
-        """Pass the output on."""
-        if is_view:
-            return output.view_as(output)
-        # Not a view, so that an activation may still overwrite it in place.
-        ctx.mark_dirty(output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:  # noqa: ARG004
-        """End the backward pass: there is nothing before plain data."""
-        return None, None, None
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
