@@ -1,5 +1,7 @@
 """The search on convex models: how far it comes, by which way, and on which scalars."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -142,6 +144,16 @@ def test_the_heavy_rows_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.unlearning.methods.convex_conditioner._LINES", 0)
     without = convex_optimum(problem, tolerance=1e-8, max_steps=500).gradient_evaluations
     assert with_them < 0.5 * without
+
+
+def test_curvature_of_long_ago_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = heavy_tailed()
+    zero = replace(problem, model=linear(torch.zeros(101, dtype=torch.float64)))
+    anew = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    monkeypatch.setattr("app.unlearning.methods.convex_optimum._WORTHWHILE", 0.0)
+    kept = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    assert anew.gradient_evaluations < 0.7 * kept.gradient_evaluations
+    assert_close(anew.theta["weight"], kept.theta["weight"], rtol=0.0, atol=2e-6)
 
 
 def heavy_tailed() -> Problem:
