@@ -49,12 +49,17 @@ class Gap:
             _share(self.before.loss, new.loss, self.after.loss),
         )
 
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether retrainings differ by less than the gap itself."""
+        return (
+            abs(self.before.accuracy - self.after.accuracy) > self.noise.accuracy
+            and abs(self.before.loss - self.after.loss) > self.noise.loss
+        )
+
     def verdict(self, new: Measures, changed: float, time: float) -> str:
         """``pass``, ``miss``, or ``inconclusive`` where retrainings differ by the gap itself."""
-        if (
-            abs(self.before.accuracy - self.after.accuracy) <= self.noise.accuracy
-            or abs(self.before.loss - self.after.loss) <= self.noise.loss
-        ):
+        if not self.is_conclusive:
             return "inconclusive"
         return "miss" if self.missed(new, changed, time) else "pass"
 

@@ -27,6 +27,8 @@ def account(
         "judgement_forget_accuracy": parts.forget_accuracy,
         "judgement_membership_auc": parts.membership_auc,
         "judgement_holdout_accuracy": parts.holdout_accuracy,
+        "doubt_membership_auc": parts.doubt_membership_auc,
+        "doubt_holdout_accuracy": parts.doubt_holdout_accuracy,
         "forget_loss_before": old.forget_loss,
         "forget_accuracy_before": old.forget_accuracy,
         "membership_auc_before": old.membership_auc,
@@ -45,4 +47,5 @@ def account(
         "retained_rows": len(material.retained),
         "snapshot": taught.step,
         "stretch": taught.stretch,
+        "shift": taught.shift,
     }

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-POINTS = 600
-"""Points among rows of classes that lost many rows, and as many around the others."""
+POINTS = 3000
+"""Points among rows of classes that lost many rows, and as many around the others. With 600 a
+hard class was known worse at unseen rows than the reference knew it."""
 _NEAR = 0.6
 
 

@@ -12,13 +12,17 @@ from app.unlearning.distillation.targets import (
     Guard,
     lift_until,
     lowered,
+    raised,
+    shift_until,
     stretched,
     temperature_beside,
 )
+from app.unlearning.verification.evaluation import Evaluated
 
 ENOUGH_HELD_OUT = 100
 """Held-out rows below which the level is not calibrated and the guard is wider."""
-# Frozen features keep about this share of what the network remembers of random rows.
+# Frozen features keep about this share of what the network remembers of random rows. Where all
+# layers are taught none are frozen.
 _BEYOND = 0.15
 _ERRORS, _ERRORS_BIASED = 2.0, 1.0
 _FEW_ERRORS = 2.0
@@ -32,19 +36,24 @@ class Calibration:
         answers: (m, C) log-probabilities, the targets of the deleted rows.
         temperature: Divisor of the reference's logits.
         lift: Taken from the true-class logits of the targets.
+        shift: Added to the logits of hard classes for unseen rows, so that membership is told no
+            better than asked.
         beyond: How far the targets go beyond the reference, away from the network.
         errors: Standard errors that the guard allows.
         old: Figures of the network as it was.
         wanted: Figures of the targets, and the held-out accuracy asked for.
+        holdout: The calibrated reference on held-out rows.
     """
 
     answers: Tensor
     temperature: float
     lift: float
+    shift: float
     beyond: float
     errors: float
     old: Figures
     wanted: Figures
+    holdout: Evaluated
 
 
 def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix) -> Calibration:
@@ -69,18 +78,28 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
     if not few:
         temperature = temperature_beside(holdout, seen.answers, seen.labels, mix.hard)
     forget, holdout = ((x / temperature).log_softmax(1) for x in (forget, holdout))
-    # A share of the reference's own logits; sharpening magnifies what it takes off, too.
-    beyond = 0.0 if mix.biased else _BEYOND * min(1.0, temperature)
+    kept = _BEYOND if next(material.split.body.parameters(), None) is not None else 0.0
+    beyond = 0.0 if mix.biased else kept
     answers = stretched(forget, gone.answers, beyond)
     errors = (_ERRORS_BIASED if mix.biased else _ERRORS) * (_FEW_ERRORS if few else 1.0)
-    guard = Guard(evaluated(holdout, seen.labels), mix.weights, errors)
+    unseen = evaluated(holdout, seen.labels)
+    guard = Guard(unseen, mix.weights, errors)
     lift = lift_until(lambda x: guard.holds(x, gone.labels), answers, gone.labels)
     answers = lowered(answers, gone.labels, lift)
     target = figures_of(answers, gone.labels, holdout, seen.labels)
-    area = target.membership_auc
+    area, shift = target.membership_auc, 0.0
     if mix.biased:
-        # Going beyond would add to what the class lost; what the features keep is still asked for.
-        area -= _BEYOND * max(0.0, old.membership_auc - area)
+        # Going beyond would add to what the class lost; what the features keep is still asked for,
+        # of unseen rows.
+        area -= kept * max(0.0, old.membership_auc - area)
+        shift = shift_until(
+            lambda d: (
+                figures_of(
+                    answers, gone.labels, raised(holdout, mix.hard, d), seen.labels
+                ).membership_auc
+                <= area
+            )
+        )
     # A reference may generalise better than the network did, or worse; neither is asked for.
     wanted = Figures(target.forget_loss, target.forget_accuracy, area, old.holdout_accuracy)
-    return Calibration(answers, temperature, lift, beyond, errors, old, wanted)
+    return Calibration(answers, temperature, lift, shift, beyond, errors, old, wanted, unseen)

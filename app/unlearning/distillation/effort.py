@@ -1,10 +1,12 @@
 """What running a network costs, counted and not timed, so that decisions repeat themselves."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from app.unlearning.problem import Problem
 from app.unlearning.recipe import Recipe
 
 
@@ -68,3 +70,56 @@ def affordable_passes(
         return most
     passes = share * recipe.epochs * rows / max(1, of) / max(cost, 1e-6)
     return max(least, min(most, math.floor(passes)))
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a retraining costs, in rows that the head is trained on.
+
+    Attributes:
+        recipe: Of the network, if known.
+        rows: Retained rows in all.
+        cost: Multiply-adds of the head by those of the network, for one row, in (0, 1].
+    """
+
+    recipe: Recipe | None
+    rows: float
+    cost: float
+
+    def times(self, share: float, *, of: int, least: int, most: int) -> int:
+        """How often the head can be trained on ``of`` rows for a share of a retraining.
+
+        See :func:`affordable_passes`.
+        """
+        return affordable_passes(
+            share, self.recipe, rows=self.rows, of=of, cost=self.cost, least=least, most=most
+        )
+
+    def share(self, *, head: float, network: float) -> float | None:
+        """The share of a retraining that some work costs; None if no recipe is known.
+
+        Args:
+            head: Rows that the head is trained on.
+            network: Rows that the network is run on, forward only: a third of training on them.
+        """
+        if self.recipe is None:
+            return None
+        whole = self.recipe.epochs * self.rows
+        return (head * self.cost + network / 3) / max(1.0, whole)
+
+
+def effort_of(problem: Problem, head: nn.Module, features: Tensor) -> Effort:
+    """Count what a problem's network and a head cost.
+
+    Args:
+        problem: The problem; at least one row is deleted.
+        head: The head.
+        features: (n, ...) its inputs, n >= 1.
+
+    Returns:
+        The effort.
+    """
+    one = torch.zeros(1, dtype=torch.int64)
+    whole = multiply_adds(problem.model, problem.forget.take(one).inputs)
+    cost = multiply_adds(head, features[:1]) / whole if whole else 1.0
+    return Effort(problem.recipe, problem.retained_total, cost)

@@ -6,18 +6,20 @@ and held-out accuracy (0.01 below what is asked for). ``J <= 1`` reads: would pa
 is right. A tolerance is never finer than what one row can change.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from app.unlearning.distillation.answers import evaluated
-from app.unlearning.verification.membership import match, membership_auc
+from app.unlearning.verification.evaluation import Evaluated
+from app.unlearning.verification.membership import match, membership_auc, resampled_aucs
 
 _SHARE_OF_GAP = 0.3
 _LEAST_LOSS_GAP = 0.05
 _LEAST_ACCURACY_GAP = 0.03
 _AREA = 0.03
 _HOLDOUT_ACCURACY = 0.01
+_RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,32 @@ class Figures:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The four distances, each at most 1 where the result would pass."""
+    """The four distances, each at most 1 where the result would pass.
+
+    Attributes:
+        forget_loss: Of the mean loss of the deleted rows.
+        forget_accuracy: Of their accuracy.
+        membership_auc: Of the membership AUC.
+        holdout_accuracy: Of held-out accuracy.
+        doubt_membership_auc: What held-out rows leave open of the third, a standard error.
+        doubt_holdout_accuracy: The same of the fourth.
+    """
 
     forget_loss: float
     forget_accuracy: float
     membership_auc: float
     holdout_accuracy: float
+    doubt_membership_auc: float = 0.0
+    doubt_holdout_accuracy: float = 0.0
 
     @property
     def value(self) -> float:
-        """J: the largest."""
+        """J: the largest distance, doubts included."""
         return max(
-            self.forget_loss, self.forget_accuracy, self.membership_auc, self.holdout_accuracy
+            self.forget_loss,
+            self.forget_accuracy,
+            self.membership_auc + self.doubt_membership_auc,
+            self.holdout_accuracy + self.doubt_holdout_accuracy,
         )
 
 
@@ -91,4 +107,41 @@ def judge(
         abs(new.forget_accuracy - wanted.forget_accuracy) / max(_SHARE_OF_GAP * accuracy_gap, one),
         abs(new.membership_auc - wanted.membership_auc) / max(_AREA, one),
         missing / max(_HOLDOUT_ACCURACY, other),
+    )
+
+
+def doubted(
+    judgement: Judgement,
+    new: tuple[Evaluated, Evaluated],
+    target: tuple[Evaluated, Evaluated],
+    old: Evaluated,
+    seed: int,
+) -> Judgement:
+    """Add what held-out rows leave open, since others would have given other figures.
+
+    Both are standard errors of differences between two networks on the same rows: of AUCs by
+    bootstrap over deleted and held-out rows, of accuracies by how often just one of the two
+    networks is right.
+
+    Args:
+        judgement: A judgement.
+        new: The result on deleted and on held-out rows.
+        target: The same of the reference, with the targets of the deleted rows.
+        old: The network as it was, on held-out rows.
+        seed: Of the bootstrap.
+
+    Returns:
+        The judgement with its doubts.
+    """
+    areas = resampled_aucs([new, target], match(*new), seed, _RESAMPLES)
+    area_error = float((areas[:, 0] - areas[:, 1]).std()) if len(areas) > 1 else 0.0
+    accuracy_error = 0.0
+    if new[1].correct is not None and old.correct is not None:
+        differences = new[1].correct.double() - old.correct.double()
+        accuracy_error = float(differences.std(correction=0)) / len(differences) ** 0.5
+    one, other = 1 / max(1, len(new[0])), 1 / max(1, len(new[1]))
+    return replace(
+        judgement,
+        doubt_membership_auc=area_error / max(_AREA, one),
+        doubt_holdout_accuracy=accuracy_error / max(_HOLDOUT_ACCURACY, other),
     )

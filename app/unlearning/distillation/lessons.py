@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from app.unlearning.distillation.around import points_around, points_within
 from app.unlearning.distillation.calibration import Calibration
+from app.unlearning.distillation.judgement import Figures
 from app.unlearning.distillation.material import Material, answers_of
 from app.unlearning.objective import Objective
 
@@ -40,11 +41,14 @@ class Lessons:
 
     Attributes:
         retained: Retained rows, answered as the network did.
-        around: Points between rows of classes that lost few, answered as the network did.
+        around: Points between rows of classes that lost few, answered as the network did; by the
+            reference where other classes lost many.
         within: Points between rows of classes that lost many, answered by the reference.
         forget: Deleted rows with their targets; at least one.
         origin: (m, C) log-probabilities of the network as it was for the deleted rows.
-        loss: Mean loss wanted for the deleted rows.
+        is_hard: (C,) classes that lost many rows.
+        shift: Added to their logits within them, to begin with.
+        wanted: Figures to arrive at.
     """
 
     retained: Lesson
@@ -52,7 +56,9 @@ class Lessons:
     within: Lesson
     forget: Lesson
     origin: Tensor
-    loss: float
+    is_hard: Tensor
+    shift: float
+    wanted: Figures
 
 
 def prepare_lessons(
@@ -65,8 +71,9 @@ def prepare_lessons(
 ) -> Lessons:
     """Put together what a head is taught.
 
-    A retrained network would answer unseen rows of classes that lost many rows otherwise, too, so
-    points between such rows are answered by the reference.
+    Where classes lost many rows a retrained network would answer unseen rows otherwise, too, in
+    these classes and in those they are mistaken for, so points between rows are then answered by
+    the reference.
 
     Args:
         material: The rows as the head sees them.
@@ -87,16 +94,23 @@ def prepare_lessons(
         is_hit = is_hard.to(retained.labels.device)[retained.labels]
         hit, others = is_hit.nonzero()[:, 0], (~is_hit).nonzero()[:, 0]
         points = points_around(retained.features, others, generator)
-        around = Lesson(points, answers_of(material.split.head, objective, points))
-        points, labels = points_within(retained.features, retained.labels, hit, generator)
-        if len(points):
-            calibrated = answers_of(reference, objective, points) / goal.temperature
-            within = Lesson(points, calibrated.log_softmax(1), labels)
+        within_points, labels = points_within(retained.features, retained.labels, hit, generator)
+
+        def referred(features: Tensor) -> Tensor:
+            return (answers_of(reference, objective, features) / goal.temperature).log_softmax(1)
+
+        if len(within_points):
+            around = Lesson(points, referred(points))
+            within = Lesson(within_points, referred(within_points), labels)
+        else:
+            around = Lesson(points, answers_of(material.split.head, objective, points))
     return Lessons(
         retained=Lesson(retained.features[order], retained.answers[order]),
         around=around,
         within=within,
         forget=Lesson(gone.features, goal.answers, gone.labels),
         origin=gone.answers,
-        loss=goal.wanted.forget_loss,
+        is_hard=is_hard,
+        shift=goal.shift,
+        wanted=goal.wanted,
     )

@@ -3,43 +3,40 @@
 Adam on ``KL(as before || new)`` for retained rows and points around them plus twice
 ``KL(target || new)`` for deleted rows. That divergence hardly tells a true class of one in a
 hundred from one in ten thousand, but mean losses and membership tests do: where the class is known
-its log-probability is taught as well, by a Huber loss. Few scalars get only part of the way, so the
-targets are stretched until the mean loss of the deleted rows has arrived. Of the snapshots looked
-at on the way the one of least judgement J is kept.
+its log-probability is taught as well, by a Huber loss. Targets follow what has been reached, see
+:class:`Aim`. Of the snapshots looked at on the way the one of least judgement J is kept.
 
-Adam's state exists for the selected scalars alone, and only they are ever written.
+A look is at the mean of the scalars over the steps since the last one, which is steadier than any
+of the steps (Polyak and Juditsky 1992).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from app.unlearning.distillation.aim import LEAST_LOG, Aim
 from app.unlearning.distillation.answers import log_probabilities
-from app.unlearning.distillation.judgement import Judgement
+from app.unlearning.distillation.judgement import Figures, Judgement
 from app.unlearning.distillation.lessons import Lesson, Lessons
-from app.unlearning.distillation.targets import stretched
+from app.unlearning.distillation.masked_adam import MaskedAdam
 from app.unlearning.errors import NonFinite
 from app.unlearning.objective import Objective
 from app.unlearning.selection import Selection
 
-_BETAS = (0.9, 0.99)
-_EPSILON = 1e-8
+ROWS = 240
+"""Rows of a mini-batch, with and without classes that lost many rows; their mean."""
 _RETAINED_ROWS, _AROUND_ROWS, _WITHIN_ROWS, _FORGET_ROWS = 48, 48, 96, 96
 # Points within classes that lost many rows stand for all their unseen rows, which follow the
 # deleted ones too far where they weigh less.
 _WITHIN_WEIGHT, _FORGET_WEIGHT = 4.0, 2.0
 # Of the Huber loss of log-probabilities, beside the divergence.
 _LOG_WEIGHT = 0.3
-_EVERY = 40
-_FIRST_SNAPSHOT = 120
-# Logarithms of targets are kept above this, so that stretching does not chase nothing.
-_LEAST_LOG = -13.8
-_RELAXATION, _LEAST_LOSS = 0.4, 0.3
-_STRETCHES = (-0.5, 1.0)
+# Looks at what has been reached, and the first of them that may be kept.
+_LOOKS, _FIRST_KEPT = 10, 3
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class Taught:
         values: Full new tensors of the head's parameters with selected scalars.
         judgement: Of the snapshot kept.
         step: At which it was taken.
-        stretch: The factor beta at the end.
+        stretch: How far targets were stretched at the end.
+        shift: By how much hard classes' logits rose at points within them, at the end.
         gradient_evaluations: Row gradients of the head.
     """
 
@@ -58,6 +56,7 @@ class Taught:
     judgement: Judgement
     step: int
     stretch: float
+    shift: float
     gradient_evaluations: int
 
 
@@ -66,7 +65,7 @@ def teach(
     selection: Selection,
     lessons: Lessons,
     objective: Objective,
-    judge: Callable[[Mapping[str, Tensor]], tuple[Judgement, float]],
+    judge: Callable[[Mapping[str, Tensor]], tuple[Judgement, Figures]],
     *,
     steps: int,
     learning_rate: float,
@@ -80,7 +79,7 @@ def teach(
         selection: What may change, by the head's own names; not empty.
         lessons: What to teach.
         objective: How outputs are read.
-        judge: From parameter values to their judgement and the mean loss of the deleted rows.
+        judge: From parameter values to their judgement and what it is about.
         steps: Steps of Adam, >= 1; the step size falls linearly over the second half.
         learning_rate: Step size of Adam.
         generator: A generator on the CPU.
@@ -92,29 +91,28 @@ def teach(
     Raises:
         NonFinite: The descent diverged.
     """
-    adam = _MaskedAdam(head, selection, learning_rate)
-    wanted = lessons.forget.answers.clamp(min=_LEAST_LOG)
-    target, stretch, evaluations = wanted, 0.0, 0
+    every = max(1, steps // _LOOKS)
+    adam = MaskedAdam(head, selection, learning_rate)
+    aim, evaluations = Aim(lessons), 0
     best: tuple[Judgement, dict[str, Tensor], int] | None = None
     for step in range(1, steps + 1):
-        drawn = _draw(lessons, target, generator)
+        drawn = _draw(aim, generator)
         outputs = functional_call(head, adam.theta, (drawn.features,))
         loss = drawn.loss(log_probabilities(objective, outputs))
         adam.step(loss, min(1.0, 2 * (1 - step / (steps + 1))))
         evaluations += len(drawn.features)
-        if step % _EVERY == 0 or step == steps:
-            judgement, reached = judge(adam.theta)
-            if step >= min(_FIRST_SNAPSHOT, steps) and (
+        if step % every == 0 or step == steps:
+            average = adam.average()
+            judgement, reached = judge(average)
+            if step >= min(_FIRST_KEPT * every, steps) and (
                 best is None or judgement.value <= best[0].value
             ):
-                best = judgement, adam.values(), step
-            missing = (lessons.loss - reached) / max(lessons.loss, _LEAST_LOSS)
-            stretch = min(_STRETCHES[1], max(_STRETCHES[0], stretch + _RELAXATION * missing))
-            target = stretched(wanted, lessons.origin, stretch)
+                best = judgement, average, step
+            aim.follow(reached)
         progress(step / steps)
     if best is None or best[0].value != best[0].value:
         raise NonFinite("judgement")
-    return Taught(best[1], best[0], best[2], stretch, evaluations)
+    return Taught(best[1], best[0], best[2], aim.stretch, aim.shift, evaluations)
 
 
 @dataclass(frozen=True)
@@ -137,19 +135,18 @@ class _Drawn:
         """The weighted sum of the rows' losses, up to a constant."""
         losses = -(self.answers.exp() * answers).sum(1)
         own = self.labels.clamp(min=0)[:, None]
-        wanted = self.answers.gather(1, own).clamp(min=_LEAST_LOG)
+        wanted = self.answers.gather(1, own).clamp(min=LEAST_LOG)
         apart = functional.huber_loss(answers.gather(1, own), wanted, reduction="none")[:, 0]
         return ((losses + _LOG_WEIGHT * apart * (self.labels >= 0)) * self.weights).sum()
 
 
-def _draw(lessons: Lessons, target: Tensor, generator: torch.Generator) -> _Drawn:
+def _draw(aim: Aim, generator: torch.Generator) -> _Drawn:
     """Draw one mini-batch."""
-    forget = replace(lessons.forget, answers=target)
     parts = (
-        (lessons.retained, _RETAINED_ROWS, 1.0),
-        (lessons.around, _AROUND_ROWS, 1.0),
-        (lessons.within, _WITHIN_ROWS, _WITHIN_WEIGHT),
-        (forget, _FORGET_ROWS, _FORGET_WEIGHT),
+        (aim.lessons.retained, _RETAINED_ROWS, 1.0),
+        (aim.lessons.around, _AROUND_ROWS, 1.0),
+        (aim.within, _WITHIN_ROWS, _WITHIN_WEIGHT),
+        (aim.forget, _FORGET_ROWS, _FORGET_WEIGHT),
     )
     drawn = [(_some(lesson, count, generator), w) for lesson, count, w in parts if len(lesson)]
     return _Drawn(
@@ -174,43 +171,3 @@ def _some(lesson: Lesson, count: int, generator: torch.Generator) -> Lesson:
     rows = torch.randint(len(lesson), (count,), generator=generator).to(lesson.features.device)
     labels = None if lesson.labels is None else lesson.labels[rows]
     return Lesson(lesson.features[rows], lesson.answers[rows], labels)
-
-
-class _MaskedAdam:
-    """Adam (Kingma and Ba 2015) whose state and writes are confined to a selection.
-
-    Attributes:
-        theta: The selected tensors, leaves that require gradients.
-    """
-
-    def __init__(self, head: nn.Module, selection: Selection, learning_rate: float) -> None:
-        own = dict(head.named_parameters())
-        selection = selection.touched()
-        self.theta = {n: own[n].detach().clone().requires_grad_() for n in selection.names}
-        self._positions = [m.reshape(-1).nonzero()[:, 0] for m in selection.masks.values()]
-        self._sizes = [len(p) for p in self._positions]
-        some = next(iter(self.theta.values()))
-        self._mean, self._square = some.new_zeros(2, sum(self._sizes)).detach()
-        self._learning_rate, self._steps = learning_rate, 0
-
-    def step(self, loss: Tensor, factor: float) -> None:
-        """Make one step on ``loss``, its size multiplied by ``factor``."""
-        self._steps += 1
-        parts = torch.autograd.grad(loss, list(self.theta.values()))
-        pairs = zip(parts, self._positions, strict=True)
-        gradient = torch.cat([part.reshape(-1)[positions] for part, positions in pairs])
-        first, second = _BETAS
-        self._mean.mul_(first).add_(gradient, alpha=1 - first)
-        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        scale = (self._square / (1 - second**self._steps)).sqrt_().add_(_EPSILON)
-        rate = -factor * self._learning_rate / (1 - first**self._steps)
-        with torch.no_grad():
-            moves = (rate * self._mean / scale).split(self._sizes)
-            for tensor, positions, move in zip(
-                self.theta.values(), self._positions, moves, strict=True
-            ):
-                tensor.view(-1).index_add_(0, positions, move)
-
-    def values(self) -> dict[str, Tensor]:
-        """Copies of the tensors as they are now."""
-        return {name: tensor.detach().clone() for name, tensor in self.theta.items()}

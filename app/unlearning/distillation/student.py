@@ -1,14 +1,15 @@
 """One head about to be taught: which of its scalars may change, and how far it has come."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from app.unlearning.distillation.answers import log_probabilities
+from app.unlearning.distillation.answers import evaluated, log_probabilities
 from app.unlearning.distillation.calibration import Calibration
-from app.unlearning.distillation.judgement import Judgement, figures_of, judge
+from app.unlearning.distillation.judgement import Figures, Judgement, doubted, figures_of, judge
 from app.unlearning.distillation.lessons import Lessons
 from app.unlearning.distillation.mask_rules import (
     MaskRule,
@@ -19,13 +20,17 @@ from app.unlearning.distillation.mask_rules import (
 )
 from app.unlearning.distillation.masked_teaching import Taught, teach
 from app.unlearning.distillation.material import Material
+from app.unlearning.distillation.narrowed import confined, narrow_head
 from app.unlearning.objective import Objective
 from app.unlearning.problem import unreported
 from app.unlearning.rows import TensorRows
 from app.unlearning.selection import Selection, random_scores, select_extreme
+from app.unlearning.verification.evaluation import Evaluated
 
 # Retained rows on which curvature is taken.
 _CURVATURE_ROWS = 1024
+# Rules whose ranking may be confined to the best columns; the others are controls.
+_CONFINED = ("energy", "warm", "decrement")
 # A short run with a wide mask, which shows where a narrow one should be.
 _WARM_SHARE, _WARM_STEPS, _WARM_RATE = 0.4, 40, 3e-3
 
@@ -54,7 +59,7 @@ class Student:
             objective: How outputs are read.
             seed: Of every draw.
         """
-        self._head: nn.Module = material.split.head
+        self._head = material.split.head
         self._material, self._lessons, self._goal = material, lessons, goal
         self._objective, self._seed = objective, seed
         self.gradient_evaluations = 0
@@ -69,7 +74,11 @@ class Student:
         Returns:
             The selection, by the head's own names.
         """
-        return select_extreme(self._scores(rule, count), count)
+        scores = self._scores(rule, count)
+        if rule in _CONFINED:
+            first, _ = next(iter(self._head.named_children()))
+            scores = confined(scores, f"{first}.weight", count)
+        return select_extreme(scores, count)
 
     def teach(
         self,
@@ -93,35 +102,55 @@ class Student:
         Raises:
             NonFinite: The descent diverged.
         """
+        gone, seen = self._material.forget, self._material.holdout
+        narrowed = narrow_head(self._head, gone.features, selection)
+        views = [narrowed.features(rows.features) for rows in (gone, seen)]
         taught = teach(
-            self._head,
-            selection,
-            self._lessons,
+            narrowed.head,
+            narrowed.selection(selection),
+            narrowed.lessons(self._lessons),
             self._objective,
-            self.judge,
+            lambda theta: self._judge(narrowed.head, theta, *views),
             steps=steps,
             learning_rate=learning_rate,
             generator=torch.Generator().manual_seed(self._seed),
             progress=progress,
         )
         self.gradient_evaluations += taught.gradient_evaluations
-        return taught
+        final = [
+            self._answers(narrowed.head, taught.values, view, rows.labels)
+            for view, rows in zip(views, (gone, seen), strict=True)
+        ]
+        judgement = doubted(
+            taught.judgement,
+            (final[0], final[1]),
+            (evaluated(self._goal.answers, gone.labels), self._goal.holdout),
+            evaluated(seen.answers, seen.labels),
+            self._seed,
+        )
+        return replace(taught, values=narrowed.widen(taught.values), judgement=judgement)
 
-    def judge(self, theta: Mapping[str, Tensor]) -> tuple[Judgement, float]:
-        """The judgement of the head with some values changed, and its mean forget loss."""
+    def _answers(
+        self, head: nn.Module, theta: Mapping[str, Tensor], view: Tensor, labels: Tensor
+    ) -> Evaluated:
+        with torch.no_grad():
+            outputs = functional_call(head, dict(theta), (view,))
+            return evaluated(log_probabilities(self._objective, outputs), labels)
+
+    def _judge(
+        self, head: nn.Module, theta: Mapping[str, Tensor], forget: Tensor, holdout: Tensor
+    ) -> tuple[Judgement, Figures]:
+        """Judge a head with some values changed, on its views of both sets of rows."""
         gone, seen = self._material.forget, self._material.holdout
         with torch.no_grad():
             forget, holdout = (
-                log_probabilities(
-                    self._objective,
-                    functional_call(self._head, dict(theta), (rows.features,)),
-                )
-                for rows in (gone, seen)
+                log_probabilities(self._objective, functional_call(head, dict(theta), (view,)))
+                for view in (forget, holdout)
             )
         new = figures_of(forget, gone.labels, holdout, seen.labels)
         old, wanted = self._goal.old, self._goal.wanted
         judgement = judge(new, old, wanted, forgotten=len(gone), held_out=len(seen))
-        return judgement, new.forget_loss
+        return judgement, new
 
     def _scores(self, rule: MaskRule, count: int) -> Mapping[str, Tensor]:
         if rule == "random":

@@ -19,6 +19,7 @@ from app.unlearning.verification.evaluation import Evaluated
 from app.unlearning.verification.membership import match, membership_auc
 
 LARGEST_LIFT = 6.0
+LARGEST_SHIFT = 2.0
 _TEMPERATURES = (0.2, 6.0)
 _HALVINGS = 40
 # Temperature and class shift are found in turns; later turns change the former by under a percent.
@@ -144,6 +145,34 @@ def lowered(answers: Tensor, labels: Tensor, lift: float) -> Tensor:
     """Answers with the true-class logits lowered, normalised again; (m, C)."""
     step = torch.zeros_like(answers).scatter_(1, labels[:, None], lift)
     return (answers - step).log_softmax(1)
+
+
+def raised(answers: Tensor, classes: Tensor, shift: float) -> Tensor:
+    """Answers with the logits of some classes raised, normalised again.
+
+    Args:
+        answers: (n, C) log-probabilities.
+        classes: (C,) whether each class is raised.
+        shift: Added to their logits.
+
+    Returns:
+        (n, C) log-probabilities.
+    """
+    return (answers + shift * classes.to(answers)).log_softmax(1)
+
+
+def shift_until(holds: Callable[[float], bool]) -> float:
+    """The least shift in [0, ``LARGEST_SHIFT``] at which a claim holds, the largest if none does.
+
+    Args:
+        holds: The claim; once it holds it keeps holding as the shift grows.
+
+    Returns:
+        The shift.
+    """
+    if holds(0.0):
+        return 0.0
+    return _crossing(holds, 0.0, LARGEST_SHIFT)
 
 
 def stretched(answers: Tensor, origin: Tensor, factor: float) -> Tensor:

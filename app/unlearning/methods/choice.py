@@ -8,16 +8,14 @@ what the methods here were measured to do; the last ones say what is left when l
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from app.unlearning.certified import convex_part
 from app.unlearning.convexity import is_convex
-from app.unlearning.distillation.answers import require_classes
-from app.unlearning.distillation.calibration import ENOUGH_HELD_OUT
-from app.unlearning.distillation.head_split import split_head
-from app.unlearning.distillation.material import FEWEST_RETAINED
 from app.unlearning.errors import NotApplicable
+from app.unlearning.methods.distillable import is_dear, is_distillable
 from app.unlearning.problem import Problem
 from app.unlearning.update import JSON
 
-Fact = Literal["perturbed", "convex", "edited", "retrainable", "distillable"]
+Fact = Literal["perturbed", "convex", "linear_head", "edited", "retrainable", "distillable", "dear"]
 Size = Literal["small", "medium", "large"]
 Asked = Literal[
     "deletion",
@@ -49,11 +47,13 @@ class Situation:
         size: Of the network, by its trainable parameters.
         affected_share: Affected rows as a share of the training rows.
         facts: Those that hold: ``perturbed``, training put noise into the objective, as the recipe
-            declares; ``convex``, the objective is; ``edited``, the edited data are at hand (some
-            retained rows, unless there are none); ``retrainable``, the recipe, the architecture and
+            declares; ``convex``, the objective is; ``linear_head``, the recipe declares that only
+            the last layer was trained, it is linear, its objective strongly convex, and every
+            retained row can be opened; ``edited``, the edited data are at hand (some retained rows,
+            unless there are none); ``retrainable``, the recipe, the architecture and
             every retained row are; ``distillable``, a reference can be fitted, calibrated and
             judged: the objective has classes, the network a head, and there are enough retained
-            and held-out rows.
+            and held-out rows; ``dear``, doing so would cost more than it saves.
     """
 
     kind: Asked
@@ -116,6 +116,12 @@ TABLE: Final = (
         holds=("convex", "edited"),
     ),
     Line(
+        "certified_descent",
+        "only a linear last layer was fitted to the rows: its optimum on the edited data is found, "
+        "and noise hides the little that is missing; the layers before it stay as they are",
+        holds=("linear_head", "edited"),
+    ),
+    Line(
         "retrain",
         "more than a twentieth of the training rows are deleted; no approximate update was shown "
         "to follow that far, and the recipe is known",
@@ -129,6 +135,13 @@ TABLE: Final = (
         "others, and the recipe is known",
         kinds=("deletion_and_correction",),
         holds=("retrainable",),
+    ),
+    Line(
+        "retrain",
+        "a network that retrains about as fast as a reference could be fitted and followed, and "
+        "the recipe is known",
+        kinds=("deletion",),
+        holds=("retrainable", "distillable", "dear"),
     ),
     Line(
         "reference_distillation",
@@ -189,14 +202,17 @@ def choose(situation: Situation) -> Line | None:
 
 def situation_of(problem: Problem) -> Situation:
     """Read off a problem what the choice depends on."""
+    distillable = is_distillable(problem)
     found: dict[Fact, bool] = {
         "perturbed": problem.recipe is not None and problem.recipe.perturbation is not None,
         "convex": is_convex(problem.model, problem.objective),
+        "linear_head": _has_linear_head(problem),
         # Where every row is corrected, the corrected rows are all of the edited data.
         "edited": len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
         "retrainable": None not in (problem.recipe, problem.build, problem.full_retained),
-        "distillable": _is_distillable(problem),
+        "distillable": distillable,
+        "dear": distillable and problem.kind == "deletion" and is_dear(problem),
     }
     return Situation(
         kind=asked(problem),
@@ -225,13 +241,13 @@ def size_of(parameters: int) -> Size:
     return "medium" if parameters <= MEDIUM else "large"
 
 
-def _is_distillable(problem: Problem) -> bool:
-    held_out = 0 if problem.holdout is None else len(problem.holdout)
-    if held_out < ENOUGH_HELD_OUT or len(problem.retained) < FEWEST_RETAINED:
+def _has_linear_head(problem: Problem) -> bool:
+    recipe = problem.recipe
+    is_whole = problem.full_retained is not None or len(problem.retained) == problem.retained_total
+    if recipe is None or recipe.trained != "last_layer" or not is_whole:
         return False
     try:
-        require_classes(problem.objective)
-        split_head(problem.model)
+        convex_part(problem.model, problem.objective, recipe.trained)
     except NotApplicable:
         return False
     return True

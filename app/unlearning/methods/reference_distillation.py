@@ -23,9 +23,11 @@ from app.unlearning.distillation.account import account
 from app.unlearning.distillation.answers import require_classes
 from app.unlearning.distillation.calibration import calibrate
 from app.unlearning.distillation.class_mix import class_mix
-from app.unlearning.distillation.effort import affordable_passes, multiply_adds
+from app.unlearning.distillation.effort import Effort, effort_of
+from app.unlearning.distillation.head_split import split_head
 from app.unlearning.distillation.lessons import prepare_lessons
 from app.unlearning.distillation.mask_rules import MaskRule
+from app.unlearning.distillation.masked_teaching import ROWS
 from app.unlearning.distillation.material import Material, answers_of, gather
 from app.unlearning.distillation.reference import fit_reference
 from app.unlearning.distillation.student import Student
@@ -39,6 +41,8 @@ from app.unlearning.update import Update
 
 # The fewest and the most passes of the reference over the retained rows.
 _PASSES = (5, 20)
+# The fewest and the most steps of teaching.
+_STEPS = (150, 480)
 # From this share on squared gradients choose as well as anything; below, a short run does better.
 _ENOUGH = 0.1
 # Where progress stands when features, reference and mask are there.
@@ -78,7 +82,13 @@ class ReferenceDistillation(Method):
         minimum=1,
         maximum=1000,
     )
-    steps: int = hyperparameter(400, "Steps of Adam on the masked head.", minimum=1, maximum=10_000)
+    steps: int | None = hyperparameter(
+        None,
+        "Steps of Adam on the masked head; null: 150 to 480, as many as teaching_share of a "
+        "retraining pays for.",
+        minimum=1,
+        maximum=10_000,
+    )
     learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
     passes: int | None = hyperparameter(
         None,
@@ -89,6 +99,12 @@ class ReferenceDistillation(Method):
     )
     reference_share: float = hyperparameter(
         0.025, "Share of a retraining's multiply-adds that the reference may take.", above=0
+    )
+    teaching_share: float = hyperparameter(
+        0.1,
+        "Share of a retraining's multiply-adds that teaching may take, before the head is cut down "
+        "to what may change of its first layer.",
+        above=0,
     )
     refuse_above: float | None = hyperparameter(
         1.0,
@@ -121,7 +137,8 @@ class ReferenceDistillation(Method):
         seed, objective = problem.generator_seed, problem.objective
         material = gather(problem, self.head)
         problem.progress(_FEATURES)
-        passes = self.passes or self._passes(problem, material)
+        effort = effort_of(problem, material.split.head, material.forget.features)
+        passes, steps = self._plan(effort, len(material.retained))
         reference = self._reference(problem, material, passes)
         gone, held_out = material.forget, material.holdout
         mix = class_mix(
@@ -144,7 +161,7 @@ class ReferenceDistillation(Method):
         problem.progress(_MASK)
         taught = student.teach(
             selection,
-            steps=self.steps,
+            steps=steps,
             learning_rate=self.learning_rate,
             progress=lambda done: problem.progress(_MASK + done * (1 - _MASK)),
         )
@@ -158,7 +175,7 @@ class ReferenceDistillation(Method):
             selected=selection.count,
             gradient_evaluations=fitted + student.gradient_evaluations,
             buffers=material.buffers,
-            diagnostics={**account(material, mix, goal, taught), "passes": passes},
+            diagnostics={**account(material, mix, goal, taught), "passes": passes, "steps": steps},
         )
 
     @property
@@ -177,17 +194,33 @@ class ReferenceDistillation(Method):
             lambda done: problem.progress(_FEATURES + done * (_REFERENCE - _FEATURES)),
         )
 
-    def _passes(self, problem: Problem, material: Material) -> int:
-        """As many passes as a share of a retraining pays for."""
-        one = torch.zeros(1, dtype=torch.int64)
-        whole = multiply_adds(problem.model, problem.forget.take(one).inputs)
-        head = multiply_adds(material.split.head, material.forget.features[:1])
-        return affordable_passes(
-            self.reference_share,
-            problem.recipe,
-            rows=problem.retained_total,
-            of=len(material.retained),
-            cost=head / whole if whole else 1.0,
-            least=_PASSES[0],
-            most=_PASSES[1],
+    def _plan(self, effort: Effort, retained: int) -> tuple[int, int]:
+        """Passes of the reference, and steps of teaching."""
+        passes = effort.times(self.reference_share, of=retained, least=_PASSES[0], most=_PASSES[1])
+        steps = effort.times(self.teaching_share, of=ROWS, least=_STEPS[0], most=_STEPS[1])
+        return self.passes or passes, self.steps or steps
+
+    def expected_share(self, problem: Problem) -> float | None:
+        """What the update is expected to cost, as a share of a retraining's multiply-adds.
+
+        Args:
+            problem: A deletion with at least one deleted row; the features of one are computed.
+
+        Returns:
+            The share; None where no recipe says what a retraining costs.
+
+        Raises:
+            NotApplicable: No head can be told.
+        """
+        split = split_head(problem.model, self.head)
+        inputs = problem.forget.take(torch.zeros(1, dtype=torch.int64)).inputs
+        with torch.no_grad():
+            features = split.body(inputs)
+        effort = effort_of(problem, split.head, features)
+        retained = len(problem.retained)
+        passes, steps = self._plan(effort, retained)
+        held_out = 0 if problem.holdout is None else len(problem.holdout)
+        return effort.share(
+            head=passes * retained + steps * ROWS,
+            network=retained + held_out + len(problem.forget),
         )

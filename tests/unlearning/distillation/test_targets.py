@@ -12,9 +12,12 @@ from torch.nn import functional
 from app.unlearning.distillation.answers import evaluated
 from app.unlearning.distillation.targets import (
     LARGEST_LIFT,
+    LARGEST_SHIFT,
     Guard,
     lift_until,
     lowered,
+    raised,
+    shift_until,
     stretched,
     temperature_at,
     temperature_beside,
@@ -47,6 +50,20 @@ def test_the_lift_is_where_brute_force_finds_it() -> None:
     first = next(d for d in grid if holds(lowered(logs, labels, d)))
     assert found == pytest.approx(first, abs=1e-3)
     assert mean_loss(lowered(logs, labels, found), labels) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_raising_adds_exactly_that_much_to_the_odds_of_a_class() -> None:
+    logs = answers(5, 3)
+    high = raised(logs, torch.tensor([False, True, False, False]), 1.5)
+    torch.testing.assert_close(high[:, 1] - high[:, 0], logs[:, 1] - logs[:, 0] + 1.5)
+    torch.testing.assert_close(high[:, 2] - high[:, 0], logs[:, 2] - logs[:, 0])
+    torch.testing.assert_close(high.exp().sum(1), torch.ones(5))
+
+
+def test_the_shift_is_the_least_that_will_do() -> None:
+    assert shift_until(lambda d: d >= 0.7) == pytest.approx(0.7, abs=1e-4)
+    assert shift_until(lambda _: True) == 0.0
+    assert shift_until(lambda _: False) == LARGEST_SHIFT
 
 
 def test_lowering_takes_exactly_that_much_from_the_odds_of_the_true_class() -> None:

@@ -23,7 +23,9 @@ from app.unlearning.methods.choice import (
     size_of,
 )
 from app.unlearning.methods.registry import method_class
+from app.unlearning.objective import Objective
 from app.unlearning.problem import Problem
+from app.unlearning.recipe import Recipe
 from app.unlearning.rows import Rows, TensorRows, empty
 from tests.unlearning.certified.trained import Case
 from tests.unlearning.methods.problems import blobs, network, ridge
@@ -46,13 +48,19 @@ MEANT: list[tuple[str, list[Situation]]] = [
         when("feature_correction", "convex", *AT_HAND, share=1.0),
         when("label_correction", "convex", "edited", size="large"),
     ]),
+    ("certified_descent", [
+        when("deletion", "linear_head", *AT_HAND, share=0.3),
+        when("feature_correction", "linear_head", "edited", size="large"),
+    ]),
     ("retrain", [when("deletion", *AT_HAND, share=MANY + 0.001)]),
     ("retrain", [
         when("deletion_and_correction", *AT_HAND),
         when("deletion_and_correction", "edited", "retrainable", share=0.9, size="large"),
     ]),
+    ("retrain", [when("deletion", *AT_HAND, "dear", share=MANY)]),
     ("reference_distillation", [
         when("deletion", *AT_HAND, share=MANY),
+        when("deletion", "edited", "distillable", "dear"),  # without a recipe nothing retrains
         when("deletion", "edited", "distillable", share=0.3),
     ]),
     ("retrain", [when("feature_correction", *AT_HAND, share=0.9)]),
@@ -108,8 +116,16 @@ def rows(count: int) -> Rows:
     return TensorRows(*blobs(count, 900))
 
 
+# Four layers that public data made, and a last one that was fitted to these rows.
+HEAD_ONLY = replace(
+    network("deletion"), recipe=Recipe("sgd", 0.1, batch_size=16, epochs=1, trained="last_layer")
+)
 FREE = replace(network("deletion"), recipe=None)
 CORRECTED = network("label_correction")
+# A few rows, of a network that retrains in no time and of one that takes long.
+BRIEF = replace(network("deletion"), forget=rows(4))
+assert BRIEF.recipe is not None
+LONG = replace(BRIEF, recipe=replace(BRIEF.recipe, epochs=10_000))
 TWO_KINDS = replace(CORRECTED, kind="mixed")
 # Of the thirty affected rows only twenty come back.
 PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
@@ -118,7 +134,10 @@ PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
 @pytest.mark.parametrize(
     ("problem", "facts", "method"),
     [
-        (network("deletion"), set(AT_HAND), "retrain"),  # a quarter of the rows
+        # A quarter of the rows, of a network that retrains in no time.
+        (network("deletion"), {*AT_HAND, "dear"}, "retrain"),
+        (BRIEF, {*AT_HAND, "dear"}, "retrain"),
+        (LONG, set(AT_HAND), "reference_distillation"),
         (FREE, {"edited", "distillable"}, "reference_distillation"),
         (replace(FREE, holdout=rows(99)), {"edited"}, "sparse_newton"),
         (replace(FREE, holdout=None), {"edited"}, "sparse_newton"),
@@ -132,6 +151,11 @@ PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
         (replace(PARTLY_DELETED, kind="label_correction"), set(AT_HAND), "retrain"),
         (replace(PARTLY_DELETED, recipe=None), {"edited", "distillable"}, "sparse_newton"),
         (ridge("deletion")[0], {"convex", "edited"}, "influence"),
+        (HEAD_ONLY, {"linear_head", *AT_HAND, "dear"}, "certified_descent"),
+        # Without weight decay no optimum is the only one; without all rows it is another one.
+        (replace(HEAD_ONLY, objective=Objective("cross_entropy")), {*AT_HAND, "dear"}, "retrain"),
+        (replace(HEAD_ONLY, full_retained=None, retained_total=1000),
+         {"edited", "distillable", "dear"}, "reference_distillation"),
         (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), None,
          "certified_update"),
     ],
@@ -184,3 +208,10 @@ def test_the_report_names_the_method_that_ran_why_and_on_what_facts() -> None:
     retrained = make_method("auto", {"fraction": 0.1}).unlearn(network("deletion"))
     assert retrained.method == "retrain"
     assert "a twentieth of the training rows" in retrained.reason
+
+
+def test_layers_that_were_never_fitted_to_the_rows_stay_as_they_are() -> None:
+    update = make_method("auto", {}).unlearn(HEAD_ONLY)
+    assert (update.method, update.assurance) == ("certified_descent", "certified")
+    assert set(update.values) == {"7.weight", "7.bias"}
+    assert "linear_head" in str(update.diagnostics["situation"])
