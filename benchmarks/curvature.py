@@ -18,7 +18,6 @@ the network itself was run in double precision. Peak memory: see ``diagonals.all
 
 import argparse
 import copy
-import math
 import statistics
 import sys
 import time
@@ -79,18 +78,21 @@ def compare(case: Case, rows: int, turns: int, *, timed: bool) -> list[str]:
     twin, precise = in_double(model, batch)
     references: dict[str, Diagonal] = {}
     methods = [train]
-    for method in (*ours(model, batch), *peers(model, batch)):
+    own = list(ours(model, batch))
+    for method in (*own, *peers(model, batch)):
+        # The GGN of a language model has too many columns to be known.
         is_known = case.shape is not None or method.target == "fisher"
         if is_known and method.target not in references:
             references[method.target] = single_rows(twin, precise, method.target)
         try:
             found = method.run()
-            # The GGN of a language model has too many columns to be known.
-            method.error = distance(found, references[method.target]) if is_known else math.nan
         except Exception as refusal:
+            if method in own:
+                raise
             print(f"  {method.name}: does not support the network ({type(refusal).__name__})")
-        else:
-            methods.append(method)
+            continue
+        method.error = distance(found, references[method.target]) if is_known else None
+        methods.append(method)
     for method in methods:
         method.peak = peak_bytes(method.whole or method.run)
     doubled = [
@@ -117,15 +119,16 @@ def show(train: Method, methods: list[Method]) -> None:
     print(f"  {'':40} {'passes':>8} {'error':>16} {'peak memory':>12}")
     for method in methods:
         ratio, memory = passes(method, train), method.peak / train.peak
-        print(f"  {method.name:40} {ratio:8.2f} {method.error:16.1e} {memory:12.2f}")
+        error = "-" if method.error is None else f"{method.error:.1e}"
+        print(f"  {method.name:40} {ratio:8.2f} {error:>16} {memory:12.2f}")
 
 
 def missed(case: Case, train: Method, methods: list[Method], *, timed: bool) -> list[str]:
     """Return a sentence for each bar that is missed; processor times count if ``timed``."""
     found = []
     for method in methods:
-        if method.exact and not method.error <= ERROR:
-            found.append(f"{case.name}: {method.name}: error {method.error:.1e} > {ERROR}")
+        if method.exact and (method.error is None or not method.error <= ERROR):
+            found.append(f"{case.name}: {method.name}: error {method.error} > {ERROR}")
         if method.exact and method.target == "fisher" and timed:
             memory = method.peak / train.peak
             if memory > MEMORY:

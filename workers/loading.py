@@ -45,11 +45,14 @@ class Loaded:
         problem: The problem.
         sets: The rows to measure on.
         only_measured: Retained rows to measure on that are not at hand for the method.
+        left_out: Training rows that are not among the retained ones, for a label that they have
+            been corrected to and the network has no output for.
     """
 
     problem: Problem
     sets: RowSets
     only_measured: int = 0
+    left_out: int = 0
 
 
 def load(
@@ -88,7 +91,8 @@ def load(
     reader = open_reader(root, own, version, device)
     readers = [(own, reader)]
     readers += [(edits, open_reader(root, edits, version, device)) for edits in view.inherited]
-    numbers = retained_numbers(reader.store, own)
+    every = retained_numbers(reader.store, own)
+    numbers = reader.without_unusable(every, own.edited)
     seed = seed_of(job_id)
 
     @cache
@@ -104,7 +108,8 @@ def load(
     if len(drawn) < len(numbers):
         measured = sample(numbers, len(drawn), seed_of(f"{job_id}/measured"))
         seen = in_memory(reader.rows(measured, own.edited))
-    held_out = sample(holdout_numbers(reader.store, own), HOLDOUT_ROWS, seed)
+    usable = reader.without_unusable(holdout_numbers(reader.store, own), own.edited)
+    held_out = sample(usable, HOLDOUT_ROWS, seed)
     holdout = in_memory(reader.rows(held_out, own.edited))
     # Rows of an ancestor's dataset are read through this version's own inputs.
     affected = [in_memory(r.rows(edits.forget, edits.trained)) for edits, r in readers]
@@ -132,6 +137,7 @@ def load(
         problem,
         RowSets(forget, seen, holdout, deleted, relabelled),
         only_measured=len(np.setdiff1d(measured, drawn, assume_unique=True)),
+        left_out=len(every) - len(numbers),
     )
 
 

@@ -23,7 +23,8 @@ from app.domain.jobs import Job
 from app.infra import db
 from app.infra.settings import settings
 from app.infra.storage import open_store
-from app.unlearning.errors import BudgetSpent, UnlearningError
+from app.unlearning.errors import BudgetSpent, NothingMoved, UnlearningError
+from app.unlearning.methods import shared_parameters
 from app.unlearning.problem import Problem
 from app.unlearning.update import Update
 from workers.account import Account
@@ -31,6 +32,7 @@ from workers.budget import charge_of, drift_of, unlearn
 from workers.device import prepare_torch
 from workers.faults import pause_at
 from workers.fingerprints import noted
+from workers.inputs.errors import InputsError
 from workers.lease import Lease
 from workers.loading import Loaded, load, stored_curvature
 from workers.recording import record
@@ -69,7 +71,11 @@ def run(lease: Lease) -> None:
             with lease.recording() as tx:
                 publishing.nothing_to_do(tx, lease.job_id, lease.fence)
             return
-        loaded = load(view, job.id, job.parameters, device, _progress(lease), line.residual)
+        try:
+            loaded = load(view, job.id, job.parameters, device, _progress(lease), line.residual)
+        except InputsError as error:
+            _reject(lease, _failure_of(error), method=job.method)
+            return
     try:
         result = _unlearn(job, view, loaded, line, account)
     except Exception as error:
@@ -86,7 +92,11 @@ def run(lease: Lease) -> None:
 
 
 def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account) -> Result:
-    """Run the method and measure what it arrives at."""
+    """Run the method and measure what it arrives at.
+
+    Raises:
+        NothingMoved: It arrives where it began.
+    """
     with account.phase("curvature"):
         curvature = stored_curvature(view.version, next(loaded.problem.model.parameters()).device)
         problem = replace(loaded.problem, curvature=curvature)
@@ -94,6 +104,9 @@ def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account)
     with account.phase("updating"):
         seen, opened = noted(problem)
         update = unlearn(job, seen, charge)
+        _require_move(problem, update)
+        asked = shared_parameters(job.parameters)
+        update = replace(update, parameters={**update.parameters, **asked})
         pause_at("mid-update")
         network, statistics_rows = network_of(problem, update)
         record(account.lease, job, view, problem, update, opened)
@@ -103,6 +116,18 @@ def _unlearn(job: Job, view: View, loaded: Loaded, line: Line, account: Account)
     report = report_of(measured, update, network, verification, account, statistics_rows)
     report["lineage"] = charge.after(update, drift_of(problem.model, update))
     return Result(network, update, verification, report)
+
+
+def _require_move(problem: Problem, update: Update) -> None:
+    """Refuse an update that leaves the network as it was: nobody is served by its copy.
+
+    Rows that are corrected to what the network was trained on leave nothing to do.
+
+    Raises:
+        NothingMoved: No parameter is different, though rows are.
+    """
+    if update.is_idle and not problem.nothing_changes:
+        raise NothingMoved
 
 
 def _publish(job: Job, view: View, problem: Problem, result: Result, account: Account) -> None:
@@ -152,6 +177,13 @@ def _reject(
     method: str | None,
     report: dict[str, Any] | None = None,
 ) -> None:
+    """Record that nothing is published, and what follows.
+
+    Raises:
+        FenceLost: Another worker has the job.
+        Stopped: The job is to be cancelled; nothing follows then.
+    """
+    lease.confirm()
     with lease.recording() as tx:
         publishing.reject(tx, lease.job_id, lease.fence, error, report=report, method=method)
     log.warning("job.rejected", code=error["code"])
@@ -162,6 +194,8 @@ def _failure_of(error: Exception) -> dict[str, Any]:
     log.warning("method.failed", error=type(error).__name__)
     if isinstance(error, BudgetSpent):
         return failure("budget-spent", str(error), budget=error.name)
+    if isinstance(error, InputsError):
+        return failure("unusable-labels", str(error))
     name = type(error).__name__
     detail = f"{name}: {error}" if isinstance(error, UnlearningError) else name
     return failure("method-failed", detail)

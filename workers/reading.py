@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from app.domain.catalog import Version
 from app.domain.edits import Edits
 from app.infra.rows import BadInputs, Overlay, RowStore
-from app.unlearning.architectures import count_activations
+from app.unlearning.architectures import trace_forward
 from app.unlearning.rows import Batch, CappedRows, Rows, TensorRows, empty
 from workers.inputs.encoder import make_encoder
 from workers.inputs.store_rows import StoreRows
+from workers.inputs.targets import unusable_rows
 
 RowNumbers = NDArray[np.int64]
 
@@ -57,16 +58,40 @@ class Reader:
         if label is None:
             raise BadInputs("/objective", "the dataset has no label column")
         encoder = make_encoder(self.version.inputs, self.store.columns)
-        rows = StoreRows(
-            self.store, numbers, encoder, label, self.version.objective, values, str(self.device)
-        )
         one = encoder.encode(self.store, numbers[:1], values, str(self.device))
-        needed = count_activations(self.version.architecture, one)
-        if needed is None:  # Running it will show what is wrong.
+        traced = trace_forward(self.version.architecture, one)
+        rows = StoreRows(
+            self.store,
+            numbers,
+            encoder,
+            label,
+            self.version.objective,
+            values,
+            str(self.device),
+            classes=None if traced is None else traced.outputs,
+        )
+        if traced is None:  # Running it will show what is wrong.
             return rows
-        if needed > MOST_ACTIVATIONS:
+        if traced.activations > MOST_ACTIVATIONS:
             raise NetworkTooLarge
-        return CappedRows(rows, MOST_ACTIVATIONS // max(1, needed))
+        return CappedRows(rows, MOST_ACTIVATIONS // max(1, traced.activations))
+
+    def without_unusable(self, numbers: RowNumbers, values: Overlay) -> RowNumbers:
+        """Leave out the rows whose label the network cannot be trained on.
+
+        A row may have been corrected to a class that is right and none of the network's. Whoever
+        asked for that is told so by the job that serves it; the jobs of others must not fail of it.
+        """
+        label = self.store.roles.label
+        if label is None or not len(numbers):
+            return numbers
+        encoder = make_encoder(self.version.inputs, self.store.columns)
+        one = encoder.encode(self.store, numbers[:1], values, str(self.device))
+        traced = trace_forward(self.version.architecture, one)
+        classes = None if traced is None else traced.outputs
+        objective = self.version.objective
+        wrong = unusable_rows(self.store, numbers, label, objective, values, classes=classes)
+        return np.setdiff1d(numbers, wrong, assume_unique=True)
 
 
 def open_reader(root: Path, edits: Edits, version: Version, device: torch.device) -> Reader:

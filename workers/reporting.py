@@ -80,12 +80,27 @@ def report_of(
             f"{statistics_rows} retained and corrected rows"
         )
     notes = dict(verification.notes)
-    if not report["cost"]["parameters_changed"] and not problem.nothing_changes:
-        notes["method"] = "no parameter is different: the method took no step"
+    if not report["cost"]["parameters_changed"]:
+        notes["method"] = _unchanged(problem)
+    if loaded.left_out:
+        notes["rows"] = (
+            f"{loaded.left_out} training rows are left out: they were corrected to a label that "
+            "the network has no output for"
+        )
     if notes:
         report["notes"] = notes
     finite: dict[str, Any] = only_finite(report)
     return finite
+
+
+def _unchanged(problem: Problem) -> str:
+    """Say why a result may be published in which no parameter is different."""
+    if problem.nothing_changes:
+        return "no parameter is different: the rows are corrected to what they were"
+    return (
+        "no parameter is different: up to rounding they are already those of the network that "
+        "never saw the rows"
+    )
 
 
 def baseline_of(verification: Verification, problem: Problem, result: nn.Module) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Recognise models whose training objective is convex in the parameters."""
 
+from typing import TypeGuard
+
 from torch import nn
 
 from app.unlearning.objective import Objective
+from app.unlearning.truncation import has_hooks, is_plain_sequence, layers_in_order
 
 
 def is_convex(model: nn.Module, objective: Objective) -> bool:
@@ -36,13 +39,25 @@ def layers_before(model: nn.Module) -> list[nn.Module]:
 
 
 def _split(model: nn.Module) -> tuple[list[nn.Module], nn.Linear] | None:
-    if isinstance(model, nn.Linear):
+    if is_bare_linear(model):
         return [], model
-    if type(model).forward is not nn.Sequential.forward:
+    if not is_plain_sequence(model):
         return None
-    # In eval mode the others pass on what they get.
-    layers = [c for c in model.children() if not isinstance(c, nn.Identity | nn.Dropout)]
+    layers = [layer for _, layer in layers_in_order(model)]
+    if any(has_hooks(layer) for layer in layers):
+        return None
+    # In eval mode these pass on what they get.
+    layers = [layer for layer in layers if type(layer) not in (nn.Identity, nn.Dropout)]
     *before, last = layers or [model]
-    if isinstance(last, nn.Linear) and all(isinstance(layer, nn.Flatten) for layer in before):
+    if is_bare_linear(last) and all(type(layer) is nn.Flatten for layer in before):
         return before, last
     return None
+
+
+def is_bare_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a module is torch's linear layer as it is.
+
+    A subclass may compute something else, as may one whose weight is computed from other parameters
+    (weight norm), and so may a hook.
+    """
+    return type(module) is nn.Linear and not has_hooks(module)

@@ -72,7 +72,15 @@ class EditedLoss:
             self.gradient_evaluations += len(batch)
             loss = self._batch_loss(leaves, batch)
             total += float(loss.detach().double())
-            parts = torch.autograd.grad(loss / self._total, list(leaves.values()))
+            if not loss.requires_grad:
+                continue
+            # Parameters may take no part, such as those of a head that is not asked.
+            parts = torch.autograd.grad(
+                loss / self._total,
+                list(leaves.values()),
+                allow_unused=True,
+                materialize_grads=True,
+            )
             for name, part in zip(leaves, parts, strict=True):
                 gradient[name] += part
         return total / self._total + self._decay_loss(theta), gradient

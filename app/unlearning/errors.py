@@ -6,6 +6,7 @@ UnlearningError
 ├── NotConverged         a solve or a training run stopped above its tolerance
 ├── NotApplicable        the method needs something this problem does not have
 ├── NotConvincing        a result is too far from what the method itself expects of it
+├── NothingMoved         every parameter would stay as it was, though rows are to be forgotten
 ├── BudgetSpent          what may be done to a model before it is trained again is used up
 ├── NonFinite            a tensor holds NaN or infinity
 ├── ArchitectureError    an architecture description cannot be built
@@ -96,6 +97,17 @@ class NotConvincing(UnlearningError):
         super().__init__(
             f"the method judges its own result at {judgement:.2f}, above {limit:.2f}: it does not "
             "answer the deleted rows as a network would that never saw them"
+        )
+
+
+class NothingMoved(UnlearningError):
+    """Every parameter would stay as it was, though rows are to be forgotten."""
+
+    def __init__(self) -> None:
+        """Say what that means."""
+        super().__init__(
+            "the method found no step to take: every parameter would stay as it was, with what the "
+            "rows left in it"
         )
 
 

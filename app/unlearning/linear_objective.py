@@ -1,10 +1,10 @@
 """The edited objective of a model that is one linear layer: loss, gradient, and curvature.
 
-The outputs are W x + b, so the gradient is R^T X for the output gradients R of the rows, and a
-product of the Hessian with a direction V is (Q (X V^T))^T X for the Hessians Q of the losses in the
-outputs: two passes over the matrix of inputs each, and no graph. Loss and gradient are taken in
+The outputs are W x + b, so the gradient is R^T X for the output gradients R of the rows: two passes
+over the matrix of inputs, and no graph. A step changes the outputs in proportion, so that looking
+along it and the gradient at its end take no more than that either. Loss and gradient are taken in
 float64. The curvature only steers the way there, so its passes are made in float32, which halves
-what has to be read from memory.
+what has to be read from memory; gradients far from the optimum can be had that way too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from app.unlearning.output_points import Line, Point
 from app.unlearning.problem import Problem
 
 _HELD_BYTES = 1 << 30
-"""What single-precision inputs may hold; batches beyond it are read anew for every product."""
+"""What single-precision inputs may hold; batches beyond it are read anew for every pass."""
 
 _TOGETHER = 1 << 20
 """Scalars of the inputs of a batch: few enough to be in the cache still for the second pass."""
@@ -31,7 +31,10 @@ class LinearObjective:
     taken for those that are given.
 
     Attributes:
-        gradient_evaluations: Rows passed over, for a gradient or for a product.
+        weight_name: Of the layer's weight.
+        bias_name: Of its bias, or None.
+        total: Rows of the edited data, which sums over rows are divided by.
+        gradient_evaluations: Rows passed over, for a gradient or for the curvature.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -47,14 +50,15 @@ class LinearObjective:
         if layer is None or not len(problem.edited):
             raise NotApplicable("the model is no linear layer, or no edited rows are at hand")
         own = {id(p): name for name, p in problem.model.named_parameters()}
-        self._weight_name = own[id(layer.weight)]
-        self._bias_name = own.get(id(layer.bias))
+        self.weight_name = own[id(layer.weight)]
+        self.bias_name = own.get(id(layer.bias))
         self._fixed = {n: p.detach().double() for n, p in problem.model.named_parameters()}
         self._problem, self._before = problem, layers_before(problem.model)
         self._objective, self._decay = problem.objective, problem.objective.weight_decay
-        self._total = float(problem.edited_total)
+        self.total = float(problem.edited_total)
         self._batch_size = max(1, _TOGETHER // layer.in_features)
         self._singles: list[Tensor] = []
+        self._held = 0
         self._points: list[Point] = []
         self.gradient_evaluations = 0
 
@@ -71,69 +75,93 @@ class LinearObjective:
             The loss and its gradient, one float64 tensor for each parameter of ``theta``.
         """
         values = {**self._fixed, **theta}
-        sums, total, points = _Sums(values[self._weight_name]), 0.0, []
+        sums, total, points = _Sums(values[self.weight_name]), 0.0, []
         for position, (inputs, targets, weights) in enumerate(self._batches()):
-            found = self._apply(inputs, values) if outputs is None else outputs[position]
+            found = self._apply(inputs.double(), values) if outputs is None else outputs[position]
             point = Point(self._objective, found, targets, weights)
             total += point.loss()
             sums.add(point.slope(), inputs.double())
             points.append(point)
+            self._keep(position, inputs)
             self.gradient_evaluations += len(inputs)
         self._points = points
         squares = sum(float(t.square().sum()) for t in values.values())
-        loss = total / self._total + 0.5 * self._decay * squares
+        loss = total / self.total + 0.5 * self._decay * squares
         return loss, self._with_decay(sums, theta)
 
-    def line(self, theta: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> Line:
+    def nearly(
+        self, theta: Mapping[str, Tensor], outputs: Sequence[Tensor] | None = None
+    ) -> tuple[float, dict[str, Tensor]]:
+        """Return loss and gradient as :meth:`loss_and_gradient` does, summed in float32.
+
+        Args:
+            theta: Full float64 tensors.
+            outputs: What the layer returns there for each batch; None for what it returned at the
+                last point, if that is ``theta``.
+        """
+        if outputs is not None:
+            self._points = [p.at(o) for p, o in zip(self._points, outputs, strict=True)]
+        values = {**self._fixed, **theta}
+        sums, total = _Sums(values[self.weight_name]), 0.0
+        for inputs, point in self.curved():
+            total += point.loss()
+            sums.add(point.slope().float(), inputs)
+            self.gradient_evaluations += len(inputs)
+        squares = sum(float(t.square().sum()) for t in values.values())
+        loss = total / self.total + 0.5 * self._decay * squares
+        return loss, self._with_decay(sums, theta)
+
+    def line(
+        self,
+        theta: Mapping[str, Tensor],
+        direction: Mapping[str, Tensor],
+        *,
+        single: bool = False,
+    ) -> Line:
         """Look along a direction from the point of the last gradient.
 
         Args:
             theta: That point.
             direction: Full float64 tensors; parameters that are missing do not move.
+            single: Take the change of the outputs in float32.
 
         Returns:
             The objective there.
         """
         still = {name: torch.zeros_like(t) for name, t in self._fixed.items()}
-        changes = [self._apply(inputs, {**still, **direction}) for inputs, _, _ in self._batches()]
+        along = {**still, **direction}
+        if single:
+            narrow = {name: d.float() for name, d in along.items()}
+            changes = [self._apply(inputs, narrow).double() for inputs in self._in_single()]
+        else:
+            changes = [self._apply(inputs.double(), along) for inputs, _, _ in self._batches()]
         values = {**self._fixed, **theta}
         lean = sum(float((values[name] * d).sum()) for name, d in direction.items())
         square = sum(float(d.square().sum()) for d in direction.values())
-        return Line(self._points, changes, self._total, (self._decay * lean, self._decay * square))
-
-    def product(self, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Multiply the Hessian, at the point of the last gradient, by a direction.
-
-        Args:
-            direction: Full float64 tensors; parameters that are missing count as zero.
-
-        Returns:
-            The product, one float64 tensor for each parameter of ``direction``, good to the seven
-            digits of float32.
-        """
-        weight = direction.get(self._weight_name, torch.zeros_like(self._fixed[self._weight_name]))
-        bias = None if self._bias_name is None else direction.get(self._bias_name)
-        single, sums = weight.float(), _Sums(weight)
-        for inputs, point in zip(self._in_single(), self._points, strict=True):
-            outputs = inputs @ single.t()
-            if bias is not None:
-                outputs += bias.float()
-            sums.add(point.bend(outputs), inputs)
-            self.gradient_evaluations += len(inputs)
-        return self._with_decay(sums, direction)
+        return Line(self._points, changes, self.total, (self._decay * lean, self._decay * square))
 
     def diagonal(self) -> dict[str, Tensor]:
         """Return the diagonal of the Hessian at the point of the last gradient, float64."""
-        sums = _Sums(self._fixed[self._weight_name])
-        for inputs, point in zip(self._in_single(), self._points, strict=True):
+        sums = _Sums(self._fixed[self.weight_name])
+        for inputs, point in self.curved():
             sums.add(point.diagonal(), inputs.square())
+            self.gradient_evaluations += len(inputs)
         return self._with_decay(sums, {n: torch.ones_like(t) for n, t in self._fixed.items()})
 
+    @property
+    def lines_of_a_row(self) -> int:
+        """The columns of a root of a row's output Hessian; known once there was a gradient."""
+        return self._points[0].roots(torch.zeros(1, dtype=torch.int64)).shape[1]
+
+    def curved(self) -> Iterator[tuple[Tensor, Point]]:
+        """Yield float32 inputs and the outputs at the point of the last gradient, by batches."""
+        return zip(self._in_single(), self._points, strict=True)
+
     def _with_decay(self, sums: "_Sums", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        named = {self._weight_name: sums.slope}
-        if self._bias_name is not None:
-            named[self._bias_name] = sums.offset
-        return {n: named[n] / self._total + self._decay * value for n, value in values.items()}
+        named = {self.weight_name: sums.slope}
+        if self.bias_name is not None:
+            named[self.bias_name] = sums.offset
+        return {n: named[n] / self.total + self._decay * value for n, value in values.items()}
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield what the layer is given, targets, and weights in float64."""
@@ -146,8 +174,8 @@ class LinearObjective:
                 yield self._given(batch.inputs), batch.targets, weights
 
     def _apply(self, inputs: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        outputs = inputs.double() @ values[self._weight_name].t()
-        return outputs if self._bias_name is None else outputs + values[self._bias_name]
+        outputs = inputs @ values[self.weight_name].t()
+        return outputs if self.bias_name is None else outputs + values[self.bias_name]
 
     def _given(self, inputs: Tensor) -> Tensor:
         for layer in self._before:
@@ -160,20 +188,25 @@ class LinearObjective:
         kept = len(self._singles)
         if kept == len(self._points):
             return
-        held = sum(t.numel() * t.element_size() for t in self._singles)
         for position, (inputs, _, _) in enumerate(self._batches()):
-            if position < kept:
-                continue
-            single = inputs.float()
-            held += single.numel() * single.element_size()
-            # Only an unbroken run of first batches is kept, so that their number says which.
-            if position == len(self._singles) and held <= _HELD_BYTES:
-                self._singles.append(single)
-            yield single
+            if position >= kept:
+                yield self._keep(position, inputs)
+
+    def _keep(self, position: int, inputs: Tensor) -> Tensor:
+        """Return inputs in float32; of the first batches, as many as fit are held."""
+        if position < len(self._singles):
+            return self._singles[position]
+        single = inputs.float()
+        size = single.numel() * single.element_size()
+        # Only an unbroken run of first batches is kept, so that their number says which.
+        if position == len(self._singles) and self._held + size <= _HELD_BYTES:
+            self._singles.append(single)
+            self._held += size
+        return single
 
 
 class _Sums:
-    """What adds up over rows to a gradient or a product."""
+    """What adds up over rows to a gradient or a diagonal."""
 
     def __init__(self, weight: Tensor) -> None:
         self.slope = torch.zeros_like(weight)

@@ -33,12 +33,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.unlearning.errors import BadParameters
+from app.unlearning.errors import BadParameters, NotApplicable
 
 LossName = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
 
 IGNORED = -100
 """The target of a token that does not count, such as padding; torch and its relatives agree."""
+
+_NEVER = torch.iinfo(torch.int64).min
+"""A target that no row has: a row with one target cannot do without it."""
 
 _TOGETHER = 2**20
 """Scalars of root columns that are computed together."""
@@ -76,16 +79,23 @@ class Objective:
 
         Returns:
             (b,), differentiable in ``outputs``.
+
+        Raises:
+            NotApplicable: ``binary_cross_entropy`` was given several outputs per row; so do the
+                other methods.
         """
         if self.name == "cross_entropy":
             if outputs.dim() == 2:
-                return functional.cross_entropy(outputs, targets, reduction="none")
+                return functional.cross_entropy(
+                    outputs, targets, ignore_index=_NEVER, reduction="none"
+                )
             flat = outputs.flatten(0, -2)
             losses = functional.cross_entropy(
                 flat, targets.flatten(), ignore_index=IGNORED, reduction="none"
             )
             return (losses.view(targets.shape) * _shares(outputs, targets)).sum(1)
         if self.name == "binary_cross_entropy":
+            _require_one_output(outputs)
             flat = outputs.reshape(len(outputs))
             wanted = targets.reshape(len(outputs)).to(outputs.dtype)
             return functional.binary_cross_entropy_with_logits(flat, wanted, reduction="none")
@@ -110,6 +120,8 @@ class Objective:
             # Whatever an ignored token's target is replaced by, its share is zero.
             gradient.scatter_(-1, targets[..., None].clamp(min=0), -1.0, reduce="add")
             return gradient.mul_(_shares(outputs, targets)[..., None])
+        if self.name == "binary_cross_entropy":
+            _require_one_output(outputs)
         wanted = targets.reshape(outputs.shape).to(outputs.dtype)
         if self.name == "binary_cross_entropy":
             return torch.sigmoid(outputs) - wanted
@@ -144,6 +156,7 @@ class Objective:
             gradient.scatter_add_(-1, drawn, gradient.new_full((), -1.0).expand_as(drawn))
             return _scaled(gradient, _shares(outputs, targets).sqrt())
         if self.name == "binary_cross_entropy":
+            _require_one_output(outputs)
             probability = torch.sigmoid(outputs)
             return probability - (noise < probability).to(outputs.dtype)
         normal = math.sqrt(2.0) * torch.erfinv(2.0 * noise - 1.0)
@@ -191,9 +204,9 @@ class Objective:
         else:
             columns = _columns(outputs)
             for position in range(columns):
-                root = torch.zeros_like(outputs)
-                root.view(len(outputs), columns)[:, position] = math.sqrt(2.0 / columns)
-                yield root
+                root = outputs.new_zeros(len(outputs), columns)
+                root[:, position] = math.sqrt(2.0 / columns)
+                yield root.view(outputs.shape)
 
     def root_draw(self, outputs: Tensor, signs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Combine the columns of a root with random signs.
@@ -265,7 +278,18 @@ def _scaled(values: Tensor, factors: Tensor) -> Tensor:
     return values.mul_(factors[..., None]) if factors.dim() else values
 
 
+def _require_one_output(outputs: Tensor) -> None:
+    """Check the shape that the logistic loss is defined for.
+
+    Raises:
+        NotApplicable: Rows have several outputs.
+    """
+    if outputs.shape[1:].numel() != 1:
+        raise NotApplicable("binary_cross_entropy needs a network with one output")
+
+
 def _logistic_root(outputs: Tensor) -> Tensor:
+    _require_one_output(outputs)
     # sigmoid(-z) instead of 1 - sigmoid(z): the latter is 0 in float32 from z = 17 on.
     return (torch.sigmoid(outputs) * torch.sigmoid(-outputs)).sqrt()
 

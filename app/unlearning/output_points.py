@@ -37,9 +37,13 @@ class Point:
             None if weights is None else weights.view(-1, *(1,) * (outputs.dim() - 1))
         )
 
+    def at(self, outputs: Tensor) -> "Point":
+        """Return the batch at other outputs, float64."""
+        return Point(self._objective, outputs, self._targets, self._weights)
+
     def moved(self, change: Tensor) -> "Point":
-        """Return the batch at other outputs."""
-        return Point(self._objective, self.outputs + change, self._targets, self._weights)
+        """Return the batch at outputs that have changed."""
+        return self.at(self.outputs + change)
 
     def loss(self) -> float:
         """Return the weighted sum of the losses."""
@@ -75,6 +79,21 @@ class Point:
             unit = torch.zeros_like(found)
             unit[..., column] = 1.0
             found[..., column] = self.bend(unit)[..., column]
+        return found
+
+    def roots(self, rows: Tensor) -> Tensor:
+        """Return the columns of a root of the Hessian of some rows' weighted losses, float64.
+
+        Args:
+            rows: Their positions, (m,).
+
+        Returns:
+            (m, columns, ..., C).
+        """
+        columns = self._objective.root_columns(self.outputs[rows], self._targets[rows])
+        found = torch.stack(tuple(columns), 1)
+        if self._weights is not None:
+            found *= self._weights[rows].sqrt().view(-1, *(1,) * (found.dim() - 1))
         return found
 
     @property

@@ -90,11 +90,15 @@ def train(
 
 
 def mean_loss(objective: Objective, model: nn.Module, batch: Batch) -> Tensor:
-    """The batch's weighted mean loss, without weight decay; differentiable."""
+    """The batch's weighted mean loss, without weight decay; differentiable.
+
+    Zero where no row of the batch counts.
+    """
     losses = objective.losses(outputs_of(model, batch.inputs), batch.targets)
     if batch.weights is None:
         return losses.mean()
-    return (losses * batch.weights).sum() / batch.weights.sum()
+    total = batch.weights.sum()
+    return (losses * batch.weights).sum() / torch.where(total > 0, total, 1.0)
 
 
 def shuffled(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:

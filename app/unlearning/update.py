@@ -49,6 +49,18 @@ class Update:
     diagnostics: Mapping[str, JSON] = field(default_factory=dict)
     certified: Mapping[str, JSON] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no parameter moved and nothing vouches that none had to.
+
+        A proof does (``exact``, ``certified``), and so does a solver that reports the optimum of
+        the edited data reached (``converged``): up to rounding the parameters are then those of
+        retraining, and may be those there were. Where a method merely found no better point, all
+        that the affected rows left in the parameters is still in them.
+        """
+        vouched = self.assurance != "empirical" or self.diagnostics.get("converged") is True
+        return not self.values and not vouched
+
 
 def changed_only(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep the tensors of ``new`` that differ from ``old`` in at least one bit.

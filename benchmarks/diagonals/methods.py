@@ -39,7 +39,7 @@ class Method:
         exact: Whether it is ours and has to be exact.
         whole: What to measure memory of; ``run`` unless given.
         seconds: Processor time of each call.
-        error: Relative distance to single rows in double precision.
+        error: Relative distance to single rows in double precision; None where these are unknown.
         peak: Bytes.
     """
 
@@ -49,7 +49,7 @@ class Method:
     exact: bool = False
     whole: Callable[[], object] | None = None
     seconds: list[float] = field(default_factory=list)
-    error: float = 0.0
+    error: float | None = None
     peak: int = 0
 
 

@@ -225,7 +225,7 @@ def frontier(problem: Problem, retrained: Theta, share: float) -> dict[str, Gap]
     found = {}
     for name, selection in selections(problem, share).items():
         minimum = convex_optimum(
-            problem, tolerance=1e-9, accuracy=1e-5, max_steps=50, selection=selection
+            problem, tolerance=1e-9, accuracy=1e-5, max_steps=500, selection=selection
         )
         found[name] = closed({**start, **minimum.theta})
     for name, ranking in ROUNDS.items():

@@ -1,5 +1,6 @@
 """The methods and controls of the correction study: from a problem to a corrected network."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from app.unlearning.update import JSON, apply_update
 
 OURS: Final = "ours (auto)"
 SHARE: Final = 0.02
+RATE, FINE_TUNING_RATE = 5e-3, 1e-3
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
@@ -48,15 +50,17 @@ class Spent:
     """What ours spent on the same problem, for controls at equal cost.
 
     Attributes:
-        gradients: Row gradients of a retraining that its time would have paid for.
+        seconds: Of the processor.
         steps: Its mini-batch steps.
     """
 
-    gradients: int
+    seconds: float
     steps: int
 
 
 Correct = Callable[[Problem, Spent], Answer]
+Done = Callable[[int], float]
+"""From the number of steps made to the share of a descent that is done."""
 
 
 def library(name: str, **parameters: JSON) -> Correct:
@@ -72,16 +76,25 @@ def library(name: str, **parameters: JSON) -> Correct:
 
 
 def fine_tuned(problem: Problem, spent: Spent) -> Answer:
-    """All parameters, for as long as ours takes."""
-    budget = max(64, spent.gradients)
-    return library("fine_tune", gradient_budget=budget)(problem, spent)
+    """All parameters, on all rows, for as long as ours took.
+
+    The step size falls to zero over the second half of that time.
+    """
+    whole = problem.with_all_retained()
+    everything = Selection.everything(problem.parameters)
+    started = time.process_time()
+
+    def done(_: int) -> float:
+        return (time.process_time() - started) / max(spent.seconds, 1e-3)
+
+    return _descend(problem, whole, everything, done=done, rate=FINE_TUNING_RATE, batch=64)
 
 
 def random_mask(problem: Problem, spent: Spent, *, share: float, rate: float) -> Answer:
     """Fifty small steps on scalars drawn at random from the whole network."""
     scores = random_scores(problem.parameters, problem.generator_seed)
     mask = select_extreme(scores, budget_count(share, problem.parameter_count))
-    return _descend(problem, problem, mask, steps=50, rate=rate, batch=64)
+    return _descend(problem, problem, mask, done=share_of(50), rate=rate, batch=64)
 
 
 def salient_mask(problem: Problem, spent: Spent) -> Answer:
@@ -93,7 +106,7 @@ def salient_mask(problem: Problem, spent: Spent) -> Answer:
     loss = EditedLoss(problem, rows=problem.forget)
     scores = magnitude_scores(loss.gradient(problem.parameters))
     mask = select_extreme(scores, budget_count(SHARE, problem.parameter_count))
-    return _descend(problem, problem, mask, steps=50, rate=1e-2, batch=64)
+    return _descend(problem, problem, mask, done=share_of(50), rate=1e-2, batch=64)
 
 
 def random_tail(problem: Problem, spent: Spent, *, share: float = SHARE) -> Answer:
@@ -103,7 +116,7 @@ def random_tail(problem: Problem, spent: Spent, *, share: float = SHARE) -> Answ
     count = budget_count(share, problem.parameter_count)
     mask = select_extreme(random_scores(own, problem.generator_seed), count).touched()
     part = truncate(problem.with_all_retained(), mask.names)
-    return _descend(problem, part, mask, steps=spent.steps, rate=1e-2, batch=128)
+    return _descend(problem, part, mask, done=share_of(spent.steps), rate=RATE, batch=128)
 
 
 def curved_tail(problem: Problem, spent: Spent) -> Answer:
@@ -112,11 +125,16 @@ def curved_tail(problem: Problem, spent: Spent) -> Answer:
     part = truncate(problem.with_all_retained(), names)
     count = budget_count(SHARE, problem.parameter_count)
     mask = select_ranked(part, names, count, "global", 1e-2, Selection({})).selection
-    return _descend(problem, part, mask, steps=spent.steps, rate=1e-2, batch=128)
+    return _descend(problem, part, mask, done=share_of(spent.steps), rate=RATE, batch=128)
+
+
+def share_of(steps: int) -> Done:
+    """How much of so many steps is done before a step."""
+    return lambda step: step / steps if steps else 1.0
 
 
 def _descend(
-    problem: Problem, part: Problem, mask: Selection, *, steps: int, rate: float, batch: int
+    problem: Problem, part: Problem, mask: Selection, *, done: Done, rate: float, batch: int
 ) -> Answer:
     """Adam on the mask, the step size falling to zero over the second half; nothing is judged."""
     mask = mask.touched()
@@ -125,16 +143,18 @@ def _descend(
     optimizer = torch.optim.Adam(theta.values(), lr=rate, betas=(0.9, 0.99))
     rows, draw = part.edited, torch.Generator().manual_seed(problem.generator_seed)
     order = torch.empty(0, dtype=torch.int64)
-    for step in range(steps):
+    step = 0
+    while (share := done(step)) < 1:
         if not len(order):
             order = torch.randperm(len(rows), generator=draw)
         positions, order = order[:batch], order[batch:]
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - step / steps))
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - share))
         set_gradients(part, rows, positions, theta, mask)
         optimizer.step()
         restore(theta, start, mask)
+        step += 1
     values = {name: tensor.detach() for name, tensor in theta.items()}
-    return Answer(problem.at(values).model, steps)
+    return Answer(problem.at(values).model, step)
 
 
 METHODS: Final[Mapping[str, Correct]] = {

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from app.unlearning.problem import Problem
@@ -16,6 +14,7 @@ from app.unlearning.recipe import Recipe
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.training import initialise, train
 from app.unlearning.verification.evaluation import evaluate
+from benchmarks.quality import kept_networks
 from benchmarks.quality.deletion_sets import Study
 
 DELETIONS: Final = ("random", "subject", "class")
@@ -103,17 +102,9 @@ def trained_or_kept(
     Returns:
         The network, in eval mode.
     """
-    file = None if folder is None else folder / f"{name}.safetensors"
-    if file is not None and file.exists():
-        model = study.build().eval()
-        with safe_open(file, "pt") as kept:
-            model.load_state_dict({key: kept.get_tensor(key) for key in kept.keys()})  # noqa: SIM118 - no mapping
-            return model
-    model = trained(study, rows, recipe)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(model.state_dict(), file)
-    return model
+    return kept_networks.trained_or_kept(
+        folder, name, study.build, lambda: trained(study, rows, recipe)
+    )
 
 
 def without(study: Study, gone: Tensor) -> TensorRows:

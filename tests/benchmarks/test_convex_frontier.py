@@ -82,7 +82,7 @@ def test_the_methods_come_nearer_than_fine_tuning_and_greedy_beats_the_diagonal(
     folder: Path, name: str
 ) -> None:
     data = load(folder, name)
-    theta = convex_optimum(problem_of(data, None, None), tolerance=1e-10, max_steps=50).theta
+    theta = convex_optimum(problem_of(data, None, None), tolerance=1e-10, max_steps=500).theta
     edit = edits(data, 0)[0]
 
     outcome = measure(data, edit, theta, 1)
@@ -106,7 +106,7 @@ def test_the_yardstick_is_the_optimum() -> None:
 
     retrained = descend(problem, zeros(problem), norm=1e-8)
 
-    found = convex_optimum(problem, tolerance=1e-12, max_steps=50).theta
+    found = convex_optimum(problem, tolerance=1e-12, max_steps=500).theta
     for name, value in found.items():
         torch.testing.assert_close(retrained.theta[name], value, rtol=0, atol=1e-8 / 1e-3)
     assert retrained.evaluations > 5

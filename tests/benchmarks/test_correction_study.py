@@ -92,9 +92,9 @@ def test_wrong_labels_are_those_that_a_case_names() -> None:
 def test_every_method_has_its_line_and_pictures_are_drawn(tmp_path: Path) -> None:
     data = DataSet(digit_network, bright_columns(120, 0), bright_columns(80, 1), 4, 3, 1)
     console = Console(width=220, record=True)
-    results = correction.run_set(
-        "columns", data, ["half_class", "flips20"], Training(2, "constant"), 2, tmp_path, console
-    )
+    kept = tmp_path / "networks"
+    networks = correction.Networks(data, Training(2, "constant"), kept, "columns")
+    results = correction.run_set(networks, ["half_class", "flips20"], 2, tmp_path, console)
     printed = console.export_text()
     for name in ("do nothing", *METHODS, "retrain", "two of them differ by"):
         assert name.strip() in printed

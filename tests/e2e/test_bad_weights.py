@@ -141,7 +141,7 @@ def test_network_that_does_not_fit_its_rows(
     before = traces.now()
     controller.upload_weights(*version, weights)
     found = controller.wait_for_version(*version, PATIENCE_SECONDS)
-    assert (found["state"], found["error"]["code"]) == ("invalid", "network-does-not-run")
+    assert (found["state"], found["error"]["code"]) == ("invalid", "unusable-labels")
     traces.require_refusal(before)
 
 

@@ -10,7 +10,7 @@ from tests.e2e.controller import Controller
 from tests.e2e.material import Material, make_material, version_order
 from tests.e2e.service import Service, eventually
 
-LENIENT: dict[str, Any] = {"gates": {}, "method": "fine_tune"}
+LENIENT: dict[str, Any] = {"gates": {}, "method": "sparse_newton"}
 
 
 def traces(home: Path, needles: dict[str, bytes]) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def test_rows_stay_until_every_model_is_done(
 ) -> None:
     material = make_material("stuck", seed=23)
     ours = controller.register(material, folder, LENIENT)
-    impossible = {"method": "fine_tune", "gates": {"corrected_accuracy": 1.0}}
+    impossible = {"method": "sparse_newton", "gates": {"corrected_accuracy": 1.0}}
     stuck_model = controller.create_model("stuck", impossible | {"on_gate_failure": ["attention"]})
     stuck = controller.version_of(
         stuck_model["id"], material.weights(), version_order(ours.dataset_id)

@@ -17,7 +17,7 @@ from tests.e2e.controller import Controller, require_one_entry_per_change
 from tests.e2e.material import CLASSES, FEATURES, Material, make_material
 from tests.e2e.service import Service
 
-EPOCHS = {"method": "fine_tune", "parameters": {"epochs": 5}}
+EPOCHS = {"method": "fine_tune", "parameters": {"epochs": 50}}
 LENIENT: dict[str, Any] = {"gates": {}}
 
 
@@ -168,7 +168,7 @@ def test_feature_correction(controller: Controller, folder: Path) -> None:
     )
     assert request["counts"]["samples"] == 3
     job = controller.job(request["targets"][0]["job_id"])
-    assert (job["method"], job["parameters"]["epochs"]) == ("fine_tune", 5)
+    assert (job["method"], job["parameters"]["epochs"]) == ("fine_tune", 50)
     assert job["report"]["rows"] == {
         "forgotten": 2,
         "replaced": 2,
@@ -281,14 +281,14 @@ def test_failed_gate_publishes_nothing_and_retraining_takes_over(
     controller: Controller, folder: Path
 ) -> None:
     material = make_material("gates", seed=7)
-    policy = {"method": "influence", "gates": {"corrected_accuracy": 0.5}}
+    policy = {"method": "sparse_newton", "gates": {"corrected_accuracy": 0.5}}
     ours = controller.register(material, folder, policy)
     request_id = controller.submit_deletion(ours.dataset_id, sample_ids=material.ids[:3])["id"]
     # A deletion has no corrected rows: the gate cannot be measured, whoever computes.
     request = controller.reached(request_id, "needs_attention")
     (target,) = request["targets"]
     jobs = [controller.job(job) for job in target["job_ids"]]
-    assert [job["method"] for job in jobs] == ["influence", "retrain"]
+    assert [job["method"] for job in jobs] == ["sparse_newton", "retrain"]
     assert [job["state"] for job in jobs] == ["failed", "failed"]
     assert jobs[0]["error"]["code"] == "gates-failed"
     assert jobs[0]["report"]["verdict"] == "failed"

@@ -10,7 +10,7 @@ from tests.e2e.controller import Controller, require_one_entry_per_change
 from tests.e2e.material import TRAINING_ROWS, make_material, version_order
 from tests.e2e.service import Service, eventually
 
-LENIENT: dict[str, Any] = {"gates": {}, "method": "fine_tune"}
+LENIENT: dict[str, Any] = {"gates": {}, "method": "sparse_newton"}
 
 
 def test_second_request_while_the_first_runs(

@@ -33,7 +33,7 @@ SPACE = [
     *(f"{MARK}-sample-{number:04}" for number in range(300)),
     *(f"{MARK}-subject-{number:02}" for number in range(40)),
 ]
-LENIENT: dict[str, Any] = {"gates": {}, "method": "fine_tune"}
+LENIENT: dict[str, Any] = {"gates": {}, "method": "sparse_newton"}
 
 
 @dataclass(frozen=True)

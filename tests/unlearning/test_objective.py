@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import jacrev
 from torch.testing import assert_close
 
-from app.unlearning.errors import BadParameters
+from app.unlearning.errors import BadParameters, NotApplicable
 from app.unlearning.objective import IGNORED, LossName, Objective
 
 SHAPES: list[tuple[LossName, tuple[int, ...]]] = [
@@ -161,3 +161,28 @@ def test_unknown_losses_are_refused() -> None:
     with pytest.raises(BadParameters) as caught:
         Objective("hinge")  # type: ignore[arg-type]  # what a careless caller would pass
     assert caught.value.pointer == "/name"
+
+
+def test_a_logistic_loss_of_several_outputs_is_refused() -> None:
+    objective, outputs, targets = (
+        Objective("binary_cross_entropy"),
+        torch.zeros(4, 2),
+        torch.ones(4, 2),
+    )
+    for work in (
+        lambda: objective.losses(outputs, targets),
+        lambda: objective.output_gradient(outputs, targets),
+        lambda: objective.drawn_gradient(outputs, torch.full((4, 2), 0.5)),
+        lambda: list(objective.root_columns(outputs)),
+        lambda: objective.root_draw(outputs, torch.ones(4, 2)),
+        lambda: objective.output_curvature_product(outputs, outputs),
+    ):
+        with pytest.raises(NotApplicable, match="one output"):
+            work()
+
+
+def test_a_row_with_one_target_cannot_do_without_it() -> None:
+    objective, outputs = Objective("cross_entropy"), torch.zeros(2, 3)
+    for work in (objective.losses, objective.output_gradient):
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+            work(outputs, torch.tensor([0, IGNORED]))

@@ -14,6 +14,7 @@ from app.unlearning.rows import (
     WeightedRows,
     concatenate,
     empty,
+    gathered,
     stream,
 )
 
@@ -57,6 +58,18 @@ def test_taking_respects_the_order_asked_for(order: list[int], keep: int) -> Non
     expected = [1.0 if p < 3 else p + 1.0 for p in order[:keep]]
     weights = torch.ones(keep) if taken.weights is None else taken.weights
     assert_close(weights.double(), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_gathered_rows_are_the_same_rows_in_one_piece() -> None:
+    rows = concatenate(WeightedRows(_rows(5), 2.5), _rows(4, 5))
+    positions = torch.tensor([8, 0, 3, 5])
+    one, other = gathered(rows, 2).take(positions), rows.take(positions)
+    assert torch.equal(one.inputs, other.inputs)
+    assert torch.equal(one.targets, other.targets)
+    assert one.weights is not None
+    assert other.weights is not None
+    assert torch.equal(one.weights, other.weights)
+    assert gathered(_rows(3)).weights is None
 
 
 def test_weighting_multiplies_every_row() -> None:

@@ -28,6 +28,7 @@ class StoreRows:
         objective_name: Says what targets look like; see ``read_targets``.
         overlay: Corrections that count instead of stored cells.
         device: Where the tensors are to be.
+        classes: Outputs of the network, which a class has to be one of; None where not known.
     """
 
     store: RowStore
@@ -37,6 +38,7 @@ class StoreRows:
     objective_name: str
     overlay: Overlay | None = None
     device: str = "cpu"
+    classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,6 +71,11 @@ class StoreRows:
         """
         inputs = self.encoder.encode(self.store, rows, self.overlay, self.device)
         targets = read_targets(
-            self.store, rows, self.label_column, self.objective_name, self.overlay
+            self.store,
+            rows,
+            self.label_column,
+            self.objective_name,
+            self.overlay,
+            classes=self.classes,
         )
         return Batch(inputs, targets.to(self.device))

@@ -1,6 +1,7 @@
-"""How much memory a network needs for one row, before any of it is asked for."""
+"""What a network makes of one row, before any memory is asked for: how much, how many outputs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,10 +10,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from app.unlearning.architectures.registry import build
+from app.unlearning.curvature.evaluation import outputs_of
 
 
-def count_activations(architecture: Mapping[str, Any], inputs: Tensor) -> int | None:
-    """Count the scalars that a forward pass over one row makes.
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass over one row that was not run.
+
+    Attributes:
+        activations: Scalars of all results that are no views.
+        outputs: The size of the row's outputs along their last axis: classes of a classifier.
+    """
+
+    activations: int
+    outputs: int
+
+
+def trace_forward(architecture: Mapping[str, Any], inputs: Tensor) -> Forward | None:
+    """Find out what a forward pass over one row makes.
 
     The network runs on the meta device: nothing is computed and no memory is used, whatever the
     sizes. A few weights can make activations of any size, as a convolution with wide padding does.
@@ -22,8 +37,7 @@ def count_activations(architecture: Mapping[str, Any], inputs: Tensor) -> int | 
         inputs: One row, ``(1, ...)``; only its shape and dtype count.
 
     Returns:
-        Scalars of all results that are no views, or None where the network does not run on such
-        a row or not on the meta device.
+        The counts, or None where the network does not run on such a row or not on the meta device.
 
     Raises:
         ArchitectureError: The description cannot be built.
@@ -33,11 +47,11 @@ def count_activations(architecture: Mapping[str, Any], inputs: Tensor) -> int | 
     counting = _Counting()
     try:
         with torch.no_grad(), counting:
-            model(row)
+            outputs = outputs_of(model, row)
     except Exception:
         # A network from elsewhere may raise anything.
         return None
-    return counting.scalars
+    return Forward(counting.scalars, outputs.shape[-1] if outputs.dim() > 1 else 1)
 
 
 class _Counting(TorchDispatchMode):

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from app.unlearning.certified.summed_objective import SummedObjective
+from app.unlearning.convexity import is_bare_linear
 from app.unlearning.distillation.head_split import split_head
 from app.unlearning.errors import NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.recipe import Trained
 from app.unlearning.rows import Rows, concatenate
-from app.unlearning.truncation import FeatureRows
+from app.unlearning.truncation import FeatureRows, has_hooks
 
 _AFTER = (nn.Identity, nn.Dropout, nn.Flatten)
 _BATCH = 256
@@ -78,12 +79,14 @@ def convex_part(model: nn.Module, objective: Objective, trained: Trained) -> Con
         raise NotApplicable("without weight decay the objective is not strongly convex")
     features: nn.Module | None = None
     layers: list[nn.Module] = [model]
-    if not isinstance(model, nn.Linear):
+    if not is_bare_linear(model):
         split = split_head(model, layers=1)
         layers = list(split.head)
         features = split.body if len(split.body) else None
     layer = layers[0]
-    if not isinstance(layer, nn.Linear) or not all(isinstance(x, _AFTER) for x in layers[1:]):
+    if not is_bare_linear(layer) or not all(
+        isinstance(x, _AFTER) and not has_hooks(x) for x in layers[1:]
+    ):
         raise NotApplicable("the last layer with parameters is not a linear one at the end")
     if trained == "all" and features is not None:
         held = [*features.parameters(), *features.buffers()]

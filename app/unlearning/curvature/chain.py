@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from app.unlearning.curvature.watch import Watch
 
 _HELD = 2**21
 """Scalars of output gradients, of all layers and several seeds, that are handled together."""
@@ -65,7 +66,7 @@ class _Reshaping:
     shape: torch.Size
 
 
-class Chain(TorchFunctionMode):
+class Chain(Watch):
     """Record one forward pass of a network that may be a chain, and back-propagate through it."""
 
     def __init__(self, parameters: Sequence[Tensor], inputs: Tensor) -> None:
@@ -82,15 +83,10 @@ class Chain(TorchFunctionMode):
         self._steps: list[_Layer | _Activation | _Reshaping] = []
         self._width = 0
 
-    def __torch_function__(
-        self,
-        operation: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # whatever the operation returns
+    def run(
+        self, operation: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
         """Run one operation and see whether it continues the chain."""
-        kwargs = kwargs or {}
         output = operation(*args, **kwargs)
         if self._is_whole and not isinstance(output, _PLAIN):
             self._is_whole = (
@@ -196,7 +192,9 @@ def _finish(layer: _Layer, sums: Sequence[Tensor]) -> None:
     if layer.squares is None:
         return
     if layer.weight_slot is not None:
-        sums[layer.weight_slot].addmm_(layer.squares.t(), layer.inputs * layer.inputs)
+        total = sums[layer.weight_slot]
+        squares, inputs = layer.squares.to(total.dtype), layer.inputs.to(total.dtype)
+        total.addmm_(squares.t(), inputs * inputs)
     if layer.bias_slot is not None:
         sums[layer.bias_slot].add_(layer.squares.sum(0))
 

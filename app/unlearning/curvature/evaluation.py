@@ -36,7 +36,8 @@ def outputs_of(run: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
     """Run a network and return its outputs alone.
 
     Language models return a record of several things, of which the outputs are the ``logits``;
-    others return a tuple that begins with them.
+    others return a tuple that begins with them. Where a network drops every axis of length one, so
+    also that of a single row, that axis is put back.
 
     Args:
         run: The network.
@@ -46,12 +47,18 @@ def outputs_of(run: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
         (b, ...).
 
     Raises:
-        NotApplicable: What it returned holds no outputs.
+        NotApplicable: What it returned holds no outputs, or it wrote over its inputs, which are the
+            caller's rows and must be the same at the next look.
     """
+    version = inputs._version  # noqa: SLF001 - torch has no other count of writes
     returned = run(inputs)
+    if inputs._version != version:  # noqa: SLF001 - as above
+        raise NotApplicable("the network writes over its inputs")
     if not isinstance(returned, Tensor):
         first = returned[0] if isinstance(returned, tuple | list) and returned else None
         returned = getattr(returned, "logits", first)
     if not isinstance(returned, Tensor):
         raise NotApplicable("the network does not return its outputs as a tensor")
+    if len(inputs) == 1 and returned.shape[:1] != (1,):
+        return returned[None]
     return returned

@@ -84,6 +84,8 @@ def hutchinson_diagonal(
 def _add_probes(
     loss: Tensor, parameters: tuple[Tensor, ...], totals: tuple[Tensor, ...], draws: int, seed: int
 ) -> None:
+    if not loss.requires_grad:
+        return
     gradients = torch.autograd.grad(
         loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
     )

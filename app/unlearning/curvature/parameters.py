@@ -38,7 +38,8 @@ def accumulators(
 
     Args:
         parameters: By name.
-        out: What to zero and use; None allocates.
+        out: What to zero and use; None allocates, in float32 for parameters of fewer bits: a sum
+            in bfloat16 grows no more once it is a few hundred times what is added to it.
 
     Returns:
         Parameter name to accumulator.
@@ -47,7 +48,10 @@ def accumulators(
         NotApplicable: ``out`` lacks a parameter or has another shape.
     """
     if out is None:
-        return {name: torch.zeros_like(p).detach() for name, p in parameters.items()}
+        return {
+            name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)).detach()
+            for name, p in parameters.items()
+        }
     for name, parameter in parameters.items():
         if name not in out or out[name].shape != parameter.shape:
             raise NotApplicable(f"no accumulator of the right shape for {name}")

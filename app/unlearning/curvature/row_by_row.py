@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from app.unlearning.errors import NotApplicable
+
 
 def row_gradients(
     run: Callable[[Tensor], Tensor],
@@ -37,13 +39,16 @@ def row_gradients(
             if not outputs.requires_grad:
                 yield (None,) * len(parameters)
                 continue
-            yield torch.autograd.grad(
+            found: Sequence[Tensor | None] = torch.autograd.grad(
                 outputs,
                 parameters,
                 seed[row : row + 1],
                 retain_graph=position + 1 < len(seeds),
                 allow_unused=True,
             )
+            # Tables of embeddings may have sparse gradients, which know few operations.
+            yield tuple(g.to_dense() if g is not None and g.is_sparse else g for g in found)
+            del found
 
 
 def add_squared_row_gradients(
@@ -64,6 +69,28 @@ def add_squared_row_gradients(
                 total.addcmul_(gradient, gradient)
         # The next row's gradients are made while this frame is still here.
         del gradients, gradient
+
+
+def require_independent_rows(run: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+    """Compare the outputs of a batch with those of its rows alone.
+
+    Args:
+        run: The network, in eval mode.
+        inputs: (b, ...).
+
+    Raises:
+        NotApplicable: They differ, so that a gradient of a single row does not exist.
+    """
+    with torch.no_grad():
+        together = run(inputs)
+        alone = torch.cat([run(inputs[row : row + 1]) for row in range(len(inputs))])
+    if not bool(torch.isfinite(together).all()):
+        return  # What comes of them is refused for that.
+    scale = float(together.abs().max()) if together.numel() else 0.0
+    if alone.shape != together.shape or not agree(alone, together, scale):
+        raise NotApplicable(
+            "the outputs of a row depend on the other rows of its batch, or on chance"
+        )
 
 
 def random_seed(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:

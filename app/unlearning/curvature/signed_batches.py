@@ -44,4 +44,5 @@ def add_squared_signed_gradients(
         )
         for total, gradient in zip(totals, gradients, strict=True):
             if gradient is not None:
-                total.addcmul_(gradient, gradient)
+                squared = gradient.to_dense() if gradient.is_sparse else gradient
+                total.addcmul_(squared, squared)

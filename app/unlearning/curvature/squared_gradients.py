@@ -5,6 +5,7 @@ Every diagonal of this package is such a sum: rows are back-propagated with one 
 added up, row by row and seed by seed. Only the seeds differ.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -22,6 +23,7 @@ from app.unlearning.curvature.row_by_row import (
     Difference,
     add_squared_row_gradients,
     random_seed,
+    require_independent_rows,
     row_gradients,
 )
 from app.unlearning.curvature.signed_batches import add_squared_signed_gradients
@@ -34,7 +36,11 @@ Fallback = Literal["rows", "signs"]
 """How to do without rules: by single rows, exactly, or by random signs, at the cost of training."""
 
 MOST_COMPARED = 2**22
-"""Scalars of a parameter, and of a group of them, that are differentiated at once in the check."""
+"""Scalars of parameters that are differentiated at once in the check; a larger one is alone."""
+
+_SIGNS = 0x516_7ED_BA7C_4ED
+"""Seed of the signs of batches: none that a caller would choose for the draws of an estimate, which
+must be independent of them."""
 
 _SAMPLE = 2**12
 """About as many scalars of each parameter are compared in the check, at even distances."""
@@ -45,11 +51,10 @@ class SquaredGradients:
 
     The first batch is preceded by a check on two of its rows: what the rules give must equal what
     the rows give one at a time, at scalars spread over every parameter. It comes before the sums
-    are allocated, so that memory holds either them or the gradients of a row, and leaves out
-    parameters of more than ``MOST_COMPARED`` scalars. Every batch is checked for parameters that
-    escaped the rules. If either check fails, this and all further batches are handled without
-    rules: row by row, which is slow but exact, or by signed batch gradients, which cost no more
-    than training but are an estimate.
+    are allocated, so that memory holds either them or the gradients of a row. Every batch is
+    checked for parameters that escaped the rules. If either check fails, this and all further
+    batches are handled without rules: row by row, which is slow but exact, or by signed batch
+    gradients, which cost no more than training but are an estimate.
 
     Attributes:
         fallbacks: Why the rules were given up, one sentence each; empty if they hold.
@@ -78,7 +83,7 @@ class SquaredGradients:
         self._parameters = tuple(self._named.values())
         self._rowless: dict[int, bool] = {}
         self._is_chain = True
-        self._signs = Draws(0)
+        self._signs = Draws(_SIGNS)
         self._checked_rows = 0
         self._is_empty = True
 
@@ -100,6 +105,7 @@ class SquaredGradients:
             for total in self.totals.values():
                 total.zero_()
         self._is_empty = True
+        self._signs = Draws(_SIGNS)
 
     def add(self, inputs: Tensor, seeds: Seeds) -> None:
         """Add the rows of one batch.
@@ -151,12 +157,15 @@ class SquaredGradients:
 
         Raises:
             RuntimeError: Memory ran out.
+            NotApplicable: The rows cannot be handled one at a time either.
         """
         seed = random_seed(self._run, inputs)
         differing = self._compare(inputs, seed)
         if differing and self._is_chain:
             self._is_chain = False
             differing = self._compare(inputs, seed)
+        if differing:
+            require_independent_rows(self._run, inputs)
         return differing
 
     def _compare(self, inputs: Tensor, seed: Tensor) -> tuple[str, ...]:
@@ -178,7 +187,9 @@ class SquaredGradients:
         is_lent = self._checked_rows == 0 and self._totals is not None
         totals = self.totals if is_lent else accumulators(self._named, None)
         try:
-            escaped = self._add_by_rules(inputs, lambda _: [seed], tuple(totals.values()))
+            # Twice the same, with half the squares: several passes go other ways than a single one.
+            seeds = [seed * math.sqrt(0.5)] * 2
+            escaped = self._add_by_rules(inputs, lambda _: seeds, tuple(totals.values()))
             return escaped, [_sample(total).clone() for total in totals.values()]
         finally:
             if is_lent:
@@ -189,9 +200,8 @@ class SquaredGradients:
         self, inputs: Tensor, seed: Tensor, samples: Sequence[Tensor]
     ) -> tuple[str, ...]:
         """Say in which parameters single rows give something else; ``samples`` are used up."""
-        slots = [slot for slot, p in enumerate(self._parameters) if p.numel() <= MOST_COMPARED]
         largest = [_largest(sample) for sample in samples]
-        for group in _groups(slots, [p.numel() for p in self._parameters]):
+        for group in _groups([p.numel() for p in self._parameters]):
             chosen = [self._parameters[slot] for slot in group]
             for gradients in row_gradients(self._run, chosen, inputs, [seed]):
                 for slot, gradient in zip(group, gradients, strict=True):
@@ -201,9 +211,11 @@ class SquaredGradients:
                 del gradients, gradient
         differences = {
             slot: Difference(
-                largest[slot], _largest(samples[slot].abs_()), torch.finfo(samples[slot].dtype).eps
+                largest[slot],
+                _largest(samples[slot].abs_()),
+                torch.finfo(self._parameters[slot].dtype).eps,
             )
-            for slot in slots
+            for slot in range(len(samples))
         }
         scale = max((difference.largest for difference in differences.values()), default=0.0)
         return tuple(
@@ -226,15 +238,15 @@ def _largest(total: Tensor) -> float:
     return float(total.max()) if total.numel() else 0.0
 
 
-def _groups(slots: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
     """Yield the slots in groups of at most ``MOST_COMPARED`` scalars, or of one slot."""
     group: list[int] = []
     held = 0
-    for slot in slots:
-        if group and held + sizes[slot] > MOST_COMPARED:
+    for slot, size in enumerate(sizes):
+        if group and held + size > MOST_COMPARED:
             yield group
             group, held = [], 0
         group.append(slot)
-        held += sizes[slot]
+        held += size
     if group:
         yield group

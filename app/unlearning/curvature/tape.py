@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
-from torch.overrides import TorchFunctionMode
 
 from app.unlearning.curvature.rules import RULES
 from app.unlearning.curvature.rules.derived import DerivedUse
 from app.unlearning.curvature.rules.use import Use
+from app.unlearning.curvature.watch import Watch
 
 _SEQUENCES = (list, tuple)
 
@@ -32,7 +32,7 @@ Receiver = Callable[[list[Use], Tensor], None]
 tape then lets go of what they hold."""
 
 
-class Tape(TorchFunctionMode):
+class Tape(Watch):
     """Record one forward pass over one batch.
 
     Attributes:
@@ -60,15 +60,10 @@ class Tape(TorchFunctionMode):
         self._taps: list[tuple[list[Use], GradientEdge]] = []
         self._handover, self._is_listening = _Handover(), False
 
-    def __torch_function__(
-        self,
-        operation: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # whatever the operation returns
+    def run(
+        self, operation: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
         """Run one operation, by its rule if it has one and uses a tracked parameter."""
-        kwargs = kwargs or {}
         rule = RULES.get(operation)
         if rule is not None:
             output = rule(self, operation, args, kwargs)
@@ -80,10 +75,6 @@ class Tape(TorchFunctionMode):
                 self._note_derived(output, self._sources(args, kwargs))
                 break
         return output
-
-    def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run an operation as if the network had called it."""
-        return self.__torch_function__(operation, (), args, kwargs)
 
     def slot(self, candidate: object) -> int | None:
         """Return the slot of a parameter, or of what was derived from some; None otherwise."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.unlearning.errors import NotApplicable
-from app.unlearning.truncation import is_plain_sequence
+from app.unlearning.truncation import is_plain_sequence, layers_in_order
 
 # Layers that a dense part is made of; layers without parameters belong to it too.
 _DENSE = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
@@ -76,7 +76,7 @@ def split_head(model: nn.Module, layers: int | None = None) -> HeadSplit:
 
 
 def _flattened(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in model.named_children():
+    for name, child in layers_in_order(model):
         if is_plain_sequence(child):
             yield from _flattened(child, f"{prefix}{name}.")
         else:

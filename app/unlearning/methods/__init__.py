@@ -17,6 +17,7 @@ from app.unlearning.methods.registry import (
     parameters_schema,
     register,
     retained_rows,
+    shared_parameters,
 )
 from app.unlearning.methods.retrain import Retrain
 from app.unlearning.methods.saps import Saps
@@ -45,4 +46,5 @@ __all__ = [
     "parameters_schema",
     "register",
     "retained_rows",
+    "shared_parameters",
 ]

@@ -8,12 +8,14 @@ what the methods here were measured to do; the last ones say what is left when l
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from app.unlearning.certified import convex_part
 from app.unlearning.convexity import is_convex
+from app.unlearning.errors import NotApplicable
 from app.unlearning.methods.distillable import is_dear, is_distillable
 from app.unlearning.problem import Problem
 from app.unlearning.update import JSON
 
-Fact = Literal["perturbed", "convex", "edited", "retrainable", "distillable", "dear"]
+Fact = Literal["perturbed", "convex", "linear_head", "edited", "retrainable", "distillable", "dear"]
 Size = Literal["small", "medium", "large"]
 Asked = Literal[
     "deletion",
@@ -45,8 +47,10 @@ class Situation:
         size: Of the network, by its trainable parameters.
         affected_share: Affected rows as a share of the training rows.
         facts: Those that hold: ``perturbed``, training put noise into the objective, as the recipe
-            declares; ``convex``, the objective is; ``edited``, the edited data are at hand (some
-            retained rows, unless there are none); ``retrainable``, the recipe, the architecture and
+            declares; ``convex``, the objective is; ``linear_head``, the recipe declares that only
+            the last layer was trained, it is linear, its objective strongly convex, and every
+            retained row can be opened; ``edited``, the edited data are at hand (some retained rows,
+            unless there are none); ``retrainable``, the recipe, the architecture and
             every retained row are; ``distillable``, a reference can be fitted, calibrated and
             judged: the objective has classes, the network a head, and there are enough retained
             and held-out rows; ``dear``, doing so would cost more than it saves.
@@ -110,6 +114,12 @@ TABLE: Final = (
         "the objective is convex, so Newton steps on the edited data reach the optimum that "
         "retraining would find",
         holds=("convex", "edited"),
+    ),
+    Line(
+        "certified_descent",
+        "only a linear last layer was fitted to the rows: its optimum on the edited data is found, "
+        "and noise hides the little that is missing; the layers before it stay as they are",
+        holds=("linear_head", "edited"),
     ),
     Line(
         "retrain",
@@ -196,6 +206,7 @@ def situation_of(problem: Problem) -> Situation:
     found: dict[Fact, bool] = {
         "perturbed": problem.recipe is not None and problem.recipe.perturbation is not None,
         "convex": is_convex(problem.model, problem.objective),
+        "linear_head": _has_linear_head(problem),
         # Where every row is corrected, the corrected rows are all of the edited data.
         "edited": len(problem.retained) > 0
         or (problem.retained_total == 0 and len(problem.replacement) > 0),
@@ -228,3 +239,15 @@ def size_of(parameters: int) -> Size:
     if parameters <= SMALL:
         return "small"
     return "medium" if parameters <= MEDIUM else "large"
+
+
+def _has_linear_head(problem: Problem) -> bool:
+    recipe = problem.recipe
+    is_whole = problem.full_retained is not None or len(problem.retained) == problem.retained_total
+    if recipe is None or recipe.trained != "last_layer" or not is_whole:
+        return False
+    try:
+        convex_part(problem.model, problem.objective, recipe.trained)
+    except NotApplicable:
+        return False
+    return True

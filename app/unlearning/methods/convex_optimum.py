@@ -1,9 +1,11 @@
-"""The optimum of the edited objective of a convex model, by Newton's method.
+"""The optimum of the edited objective of a convex model, by quasi-Newton steps.
 
 For a linear model the whole objective is convex, so there is no need to stop after the single step
-of an influence function: a few Newton steps reach the parameters that retraining to convergence
-would find. Each is solved for by conjugate gradients, only as exactly as it is worth (Dembo,
-Eisenstat and Steihaug 1982); where those get stuck, a small Hessian is factorised.
+of an influence function: some steps more reach the parameters that retraining to convergence would
+find. They begin with an approximate inverse of the Hessian (:mod:`convex_conditioner`) and improve
+it by what each step did to the gradient, which takes one pass over the rows a step. Passes are made
+in float32 as long as its error, measured at the start, is far below the gradient; the point that is
+returned is judged in float64. Where this gets stuck, a small Hessian is factorised.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,44 +17,36 @@ from torch import Tensor
 from app.unlearning.double_precision import Float64Rows, in_float64
 from app.unlearning.errors import NotConverged
 from app.unlearning.linear_objective import LinearObjective
+from app.unlearning.methods.convex_conditioner import DENSE_LIMIT, conditioner
 from app.unlearning.methods.edited_curvature import EditedCurvature
 from app.unlearning.problem import Problem, unreported
-from app.unlearning.rows import Rows
-from app.unlearning.sampling import uniform_sample
 from app.unlearning.selection import Selection
 from app.unlearning.solvers.captured_block import solve_damped
-from app.unlearning.solvers.conjugate_gradient import conjugate_gradient
-from app.unlearning.solvers.recycling import Recycling
+from app.unlearning.solvers.secant_pairs import SecantPairs
 
-# Up to this many parameters the Hessian may be formed (32 MB in float64).
-DENSE_LIMIT = 2048
-# Forming the Hessian of so few scalars costs no more than the products it saves.
+# Forming the Hessian of so few scalars costs no more than the steps it saves.
 _FEW = 32
-# Products after which forming it is cheaper, at least; and most where it is too large for that.
-_LEAST_PRODUCTS, _MOST_PRODUCTS = 50, 500
-# Rows for each scalar from which a Hessian is taken as preconditioner, and what it may cost in
-# passes over all rows; a matrix product makes some 16 multiplications in the time of one loose one.
-_SAMPLED, _WORTH = 10, 32
-# Relative residuals of a solve: the most and the least that is left. Products are good to 1e-7.
-_FORCING, _LEAST_FORCING = 0.2, 1e-4
-# Accuracies from which on solves need no more than the former.
-_COARSE = 1e-3
+# Steps after which forming a small one is cheaper than going on.
+_PATIENCE = 60
+_PAIRS = 20
+# How many times the error of float32 a gradient must be for it.
+_TRUSTED = 20.0
 _DAMPINGS = (0.0, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
 _HALVINGS = 30
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where Newton's method stopped.
+    """Where the search stopped.
 
     Attributes:
         theta: The parameters with selected scalars, float64.
-        steps: Newton steps.
+        steps: Steps made.
         gradient_norm: 2-norm of the gradient of the edited mean objective at ``theta``, on the
             selection.
         loss_before: Edited loss at the start.
         loss_after: Edited loss at ``theta``.
-        gradient_evaluations: Rows passed over, for a gradient or for a product of the curvature.
+        gradient_evaluations: Rows passed over, for a gradient or for the curvature.
     """
 
     theta: dict[str, Tensor]
@@ -77,7 +71,7 @@ def convex_optimum(
     Args:
         problem: A problem with a convex objective.
         tolerance: Gradient norm (of the mean objective, on the selection) at which to stop.
-        max_steps: Most Newton steps.
+        max_steps: Most steps.
         accuracy: Stop as well once what is left of the way is estimated to be this share of the
             way made; None leaves it to the tolerance.
         selection: The scalars that may change; None for all.
@@ -92,20 +86,13 @@ def convex_optimum(
     selection = (selection or Selection.everything(problem.parameters)).touched()
     search = _Search(problem, selection)
     before, steps = search.value, 0
-    goal, forcing = accuracy or 0.0, _FORCING
-    while not search.is_within(tolerance, goal) and steps < max_steps:
-        norm = search.norm
-        # A solve leaves no less than what the search may leave in the end.
-        residual = min(max(forcing, 0.5 * tolerance / norm, _LEAST_FORCING), _FORCING)
-        if not search.move(search.direction(residual)):
+    goal = accuracy or 0.0
+    while not search.is_settled_within(tolerance, goal) and steps < max_steps:
+        if not search.advance(directly=steps >= _PATIENCE):
             break
-        if goal < _COARSE:
-            # The step's own error is quadratic, so the next solve is worth as much (Eisenstat and
-            # Walker 1996, their second choice). Few steps to a coarse goal had better be cheap.
-            forcing = (search.norm / norm) ** 2
         steps += 1
         progress(steps / max_steps)
-    if not search.is_within(tolerance, goal):
+    if not search.is_settled_within(tolerance, goal):
         raise NotConverged(search.norm, tolerance)
     return Optimum(search.theta, steps, search.norm, before, search.value, search.evaluations)
 
@@ -117,58 +104,89 @@ class _Search:
         theta: Full float64 tensors of the parameters with selected scalars.
         value: Edited loss there.
         norm: 2-norm of the gradient on the selection.
-        left: Estimated distance to the optimum, as a share of the distance from the start; 0
-            before the first step.
     """
 
     def __init__(self, problem: Problem, selection: Selection) -> None:
         self._problem, self._selection = problem, selection
         self._objective = LinearObjective(problem)
         self._formed = 0
-        self._recycling: Recycling | None = None
+        self._base: Callable[[Tensor], Tensor] | None = None
+        self._pairs = SecantPairs(_PAIRS)
+        self._next: Tensor | None = None
         self.theta = {name: problem.parameters[name].double() for name in selection.names}
         self._start = selection.gather(self.theta)
         self._see(*self._objective.loss_and_gradient(self.theta))
-        self.left = 0.0
+        _, nearly = self._objective.nearly(self.theta)
+        measured = float((selection.gather(nearly) - self._gradient).norm())
+        self._error = max(measured, torch.finfo(torch.float32).eps * self.norm)
+        self._is_narrow = _TRUSTED * self._error < self.norm
 
     @property
     def evaluations(self) -> int:
         """Rows passed over so far."""
         return self._objective.gradient_evaluations + self._formed
 
-    def is_within(self, tolerance: float, accuracy: float) -> bool:
-        """Whether the gradient, or the estimated distance, is small enough."""
-        return self.norm <= tolerance or 0.0 < self.left <= accuracy
+    def is_settled_within(self, tolerance: float, accuracy: float) -> bool:
+        """Whether the gradient, or the estimated distance, is small enough, in float64."""
+        is_within = self._is_within(tolerance, accuracy)
+        if is_within and self._is_narrow:
+            self._widen()
+            is_within = self._is_within(tolerance, accuracy)
+        return is_within
 
-    def direction(self, residual: float) -> Tensor:
-        """Solve ``H d = -g`` to a relative residual."""
-        selection, count = self._selection, len(self._gradient)
-        is_small = count <= DENSE_LIMIT
-        if count <= _FEW and is_small:
-            return self._by_factorisation()
-        if self._recycling is None:
-            self._recycling = Recycling(self._conditioner())
-        recycling = self._recycling
+    def advance(self, *, directly: bool) -> bool:
+        """Go a step on.
 
-        def product(vector: Tensor) -> Tensor:
-            image = selection.gather(self._objective.product(selection.scatter(vector)))
-            recycling.remember(vector, image)
-            return image
+        Args:
+            directly: Factorise the Hessian if it is small enough.
 
-        solve = conjugate_gradient(
-            product,
-            -self._gradient,
-            tolerance=residual,
-            max_steps=max(_LEAST_PRODUCTS, count // 4) if is_small else _MOST_PRODUCTS,
-            conditioner=recycling.preconditioner(),
-            verify=False,
-        )
-        # Otherwise an inexact direction has to do: the outer loop checks the gradient itself.
-        if is_small and solve.residual > 2 * residual:
-            return self._by_factorisation()
-        return solve.solution
+        Returns:
+            Whether that lowered the objective or, near the optimum, the gradient; if not, nothing
+            has moved.
+        """
+        count = len(self._gradient)
+        directly = count <= DENSE_LIMIT and (directly or count <= _FEW)
+        way = self._by_factorisation if directly else self._step
+        if self._move(way()):
+            return True
+        if self._is_narrow:
+            self._widen()
+            if self._move(way()):
+                return True
+        if directly:
+            return False
+        # The pairs may be stale.
+        self._pairs.clear()
+        self._next = None
+        if self._move(self._step()):
+            return True
+        return count <= DENSE_LIMIT and self._move(self._by_factorisation())
 
-    def move(self, step: Tensor) -> bool:
+    def _is_within(self, tolerance: float, accuracy: float) -> bool:
+        if self.norm <= tolerance:
+            return True
+        if self._base is None or accuracy <= 0:
+            return False
+        moved = float((self._selection.gather(self.theta) - self._start).norm())
+        return float(self._step().norm()) <= accuracy * moved
+
+    def _step(self) -> Tensor:
+        """Where Newton's method would go, as far as the Hessian is known."""
+        if self._base is None:
+            self._base, read = conditioner(
+                self._problem, self._objective, self.theta, self._selection
+            )
+            self._formed += read
+        if self._next is None:
+            self._next = -self._pairs.applied(self._gradient, self._base)
+        return self._next
+
+    def _widen(self) -> None:
+        """Go on in float64."""
+        self._is_narrow = False
+        self._see(*self._objective.loss_and_gradient(self.theta))
+
+    def _move(self, step: Tensor) -> bool:
         """Go along the step to where the objective is about least.
 
         Halves the way until the objective, or near the optimum the gradient, is smaller.
@@ -176,18 +194,23 @@ class _Search:
         Returns:
             Whether it is; if not, nothing has moved.
         """
-        line = self._objective.line(self.theta, self._selection.scatter(step))
-        length = line.length(float(self._gradient @ step))
+        objective, old = self._objective, self._gradient
+        direction = self._selection.scatter(step)
+        line = objective.line(self.theta, direction, single=self._is_narrow)
+        length = line.length(float(old @ step))
         for _ in range(_HALVINGS):
             point = self._selection.add(self.theta, length * step)
-            value, gradient = self._objective.loss_and_gradient(point, line.outputs(length))
-            smaller = float(self._selection.gather(gradient).norm()) < self.norm
+            evaluate = objective.nearly if self._is_narrow else objective.loss_and_gradient
+            value, gradient = evaluate(point, line.outputs(length))
+            norm = float(self._selection.gather(gradient).norm())
             # Below this the objective is flat to rounding, and only the gradient can tell.
             flat = abs(value - self.value) <= 1e-12 * abs(self.value)
-            if (value < self.value and not flat) or (flat and smaller):
+            if (value < self.value and not flat) or (flat and norm < self.norm):
                 self.theta = point
                 self._see(value, gradient)
-                self._estimate()
+                self._pairs.remember(length * step, self._gradient - old)
+                if self._is_narrow and norm < _TRUSTED * self._error:
+                    self._widen()
                 return True
             length /= 2
         return False
@@ -195,41 +218,17 @@ class _Search:
     def _see(self, value: float, gradient: Mapping[str, Tensor]) -> None:
         self.value, self._gradient = value, self._selection.gather(gradient)
         self.norm = float(self._gradient.norm())
-
-    def _estimate(self) -> None:
-        """Take what the preconditioner makes of the gradient for the way that is left."""
-        moved = float((self._selection.gather(self.theta) - self._start).norm())
-        if self._recycling is not None and moved > 0:
-            step = self._recycling.preconditioner()(self._gradient)
-            self.left = float(step.norm()) / moved
-
-    def _conditioner(self) -> Callable[[Tensor], Tensor]:
-        """Prepare a preconditioner, for this step and those after it.
-
-        Where rows are many times the scalars, the factor of the Hessian of a few of them, which
-        leaves conjugate gradients next to nothing to do; otherwise the diagonal.
-        """
-        count, problem = len(self._gradient), self._problem
-        rows = _SAMPLED * count
-        if rows * count <= _WORTH * len(problem.edited) and count <= DENSE_LIMIT:
-            generator = torch.Generator().manual_seed(problem.generator_seed)
-            sample = uniform_sample(problem.edited, rows, generator)
-            factor, failure = torch.linalg.cholesky_ex(self._block(sample))
-            if not int(failure):
-                return lambda v: torch.cholesky_solve(v[:, None], factor)[:, 0]
-        diagonal = self._selection.gather(self._objective.diagonal())
-        diagonal.clamp_(min=torch.finfo(torch.float64).tiny)
-        return lambda v: v / diagonal
-
-    def _block(self, rows: Rows) -> Tensor:
-        curvature = EditedCurvature(
-            in_float64(self._problem), self.theta, self._selection, rows=Float64Rows(rows)
-        )
-        self._formed += len(rows)
-        return curvature.block()
+        self._next = None
 
     def _by_factorisation(self) -> Tensor:
-        block = self._block(self._problem.edited)
+        curvature = EditedCurvature(
+            in_float64(self._problem),
+            self.theta,
+            self._selection,
+            rows=Float64Rows(self._problem.edited),
+        )
+        block = curvature.block()
+        self._formed += curvature.rows
         # Without weight decay collinear features make H singular; the least damping that factors
         # is far below what the gradient tolerance can see.
         scale = float(block.diagonal().mean())

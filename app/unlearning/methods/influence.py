@@ -48,7 +48,7 @@ class Influence(Method):
     )
     steps: int | None = hyperparameter(
         None,
-        "Most steps; null: 50 for a convex model to its optimum, otherwise one.",
+        "Most steps; null: 500 for a convex model to its optimum, otherwise one.",
         minimum=1,
         maximum=1000,
     )
@@ -175,7 +175,7 @@ class Influence(Method):
             problem,
             tolerance=self.tolerance,
             accuracy=self.accuracy,
-            max_steps=self.steps or 50,
+            max_steps=self.steps or 500,
             progress=problem.progress,
         )
         own = problem.parameters

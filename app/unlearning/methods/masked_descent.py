@@ -126,7 +126,9 @@ def set_gradients(
     # A row at hand stands for weight rows of the edited data; the mean over draws of
     # weight * loss * (rows at hand / rows of the edited data) is the edited loss.
     loss = losses.mean() * (len(rows) / problem.edited_total)
-    parts = torch.autograd.grad(loss, list(theta.values()))
+    parts = torch.autograd.grad(
+        loss, list(theta.values()), allow_unused=True, materialize_grads=True
+    )
     decay = problem.objective.weight_decay
     for (name, tensor), part in zip(theta.items(), parts, strict=True):
         tensor.grad = (part + decay * tensor.detach()) * selection.masks[name]

@@ -24,12 +24,12 @@ Solver = Literal["auto", "optimum", "block", "lbfgs", "adam"]
 # dense layers costs little.
 _FULL_BATCH_ROWS = 1000
 _FULL_BATCH_ROWS_DENSE = 10_000
-_ITERATIONS = {"optimum": 50, "block": 10, "lbfgs": 20, "adam": 150}
+_ITERATIONS = {"optimum": 500, "block": 10, "lbfgs": 20, "adam": 150}
 # The block is formed on a sample of at most this many rows.
 _CURVATURE_ROWS = 1024
 # Newton steps end when one gains less than this share of the loss they began with.
 _WORTHWHILE = 1e-3
-# Where Newton's method on a convex model stops: the gradient norm, or the share of the way left.
+# Where the search on a convex model stops: the gradient norm, or the share of the way left.
 _GRADIENT, _LEFT = 1e-9, 1e-5
 
 

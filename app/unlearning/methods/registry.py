@@ -120,6 +120,11 @@ def retained_rows(parameters: Mapping[str, JSON]) -> int:
     return int(value) if isinstance(value, int | float) else RETAINED_ROWS_DEFAULT
 
 
+def shared_parameters(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Those of a policy's parameters that are for whoever loads the rows, not for the method."""
+    return {name: value for name, value in parameters.items() if name in _SHARED}
+
+
 def describe_methods() -> list[dict[str, JSON]]:
     """What ``GET /v1/methods`` shows, in alphabetical order; controls are not offered."""
     return [

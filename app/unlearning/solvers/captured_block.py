@@ -173,6 +173,7 @@ class _Block:
 
 def _add_square(total: Tensor | None, columns: Tensor) -> Tensor:
     """Add J^T J for J^T = ``columns``, (k, rows), to the tiles on and above the diagonal."""
+    columns = _summable(columns)
     if total is None:
         total = columns.new_zeros(len(columns), len(columns))
     for start in range(0, len(columns), _TILE):
@@ -192,7 +193,7 @@ def _add_products(total: Tensor | None, products: Products, gradients: Tensor) -
     Returns:
         The sum.
     """
-    fixed, units = products.fixed, products.units
+    fixed, units, gradients = _summable(products.fixed), products.units, _summable(gradients)
     if total is None:
         total = fixed.new_zeros(len(fixed), len(fixed))
     ends = units.bincount(minlength=products.count).cumsum(0).tolist()
@@ -210,6 +211,11 @@ def _add_products(total: Tensor | None, products: Products, gradients: Tensor) -
             total[start:stop, start:].addmm_(factors[start:stop], spread.t())
             start = stop
     return total
+
+
+def _summable(values: Tensor) -> Tensor:
+    """Return values of fewer bits in float32: long sums in bfloat16 come to a halt."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mirrored(upper: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def ggn_vector_product(
         A function from v (|S|,) to H_SS v (|S|,).
 
     Raises:
-        NotApplicable: There are no rows.
+        NotApplicable: There are no rows. The function raises it for networks with an operation that
+            can be differentiated only once.
     """
     touched = selection.touched()
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -122,17 +123,28 @@ class _Linearised:
         return dict(zip(self._names, self._transposed(bent), strict=True))
 
     def _directional_derivative(self, tangents: list[Tensor]) -> Tensor:
-        """Return J v, of the shape of the outputs."""
+        """Return J v, of the shape of the outputs.
+
+        Raises:
+            NotApplicable: An operation can be differentiated only once.
+        """
         slopes = [(p * t).sum() for p, t in zip(self._pulled, tangents, strict=True)]
         slope = torch.stack(slopes).sum()
         if not slope.requires_grad:
             return torch.zeros_like(self._outputs)
-        return torch.autograd.grad(
-            slope, self._unknown, retain_graph=True, allow_unused=True, materialize_grads=True
-        )[0]
+        try:
+            return torch.autograd.grad(
+                slope, self._unknown, retain_graph=True, allow_unused=True, materialize_grads=True
+            )[0]
+        except NotImplementedError as error:
+            raise NotApplicable(
+                "an operation of the network cannot be differentiated twice"
+            ) from error
 
     def _transposed(self, seed: Tensor, *, create_graph: bool = False) -> tuple[Tensor, ...]:
         """Return J^T u for u = ``seed``, one tensor per leaf."""
+        if not self._outputs.requires_grad:
+            return tuple(torch.zeros_like(leaf) for leaf in self._leaves)
         return torch.autograd.grad(
             self._outputs,
             self._leaves,

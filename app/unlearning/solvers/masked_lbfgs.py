@@ -7,7 +7,6 @@ loss therefore falls with every accepted step and never rises. The units of the 
 the first step, which knows no curvature, has a length in the units of the parameters.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from app.unlearning.errors import NonFinite
 from app.unlearning.selection.selection import Selection
+from app.unlearning.solvers.secant_pairs import SecantPairs
 
 Evaluate = Callable[[Mapping[str, Tensor]], tuple[float, Mapping[str, Tensor]]]
 """From full tensors of the selected parameters to the loss and its gradient, by name."""
@@ -82,10 +82,10 @@ def masked_lbfgs(
     if not here.is_finite():
         raise NonFinite("loss or gradient at the start")
     first, enough = here, tolerance * here.steepness()
-    pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=history)
+    pairs = SecantPairs(history)
     steps = 0
     while steps < max_steps and here.steepness() > enough:
-        direction = _two_loops(here.gradient, pairs)
+        direction = -pairs.applied(here.gradient)
         there = _backtrack(line, here, direction, 1.0 if pairs else _first_length(here.gradient))
         if there is None:
             if not pairs:
@@ -93,7 +93,7 @@ def masked_lbfgs(
             # The metric may be stale; steepest descent decides whether there is a way down.
             pairs.clear()
             continue
-        _remember(pairs, there.place - here.place, there.gradient - here.gradient)
+        pairs.remember(there.place - here.place, there.gradient - here.gradient)
         here, steps = there, steps + 1
         if progress is not None:
             progress(steps / max_steps)
@@ -163,24 +163,3 @@ def _shrink(before: float, after: float, drop: float) -> float:
 def _first_length(gradient: Tensor) -> float:
     """Move the coordinates by one in all; backtracking finds a better length on a parabola."""
     return 1.0 / float(gradient.abs().sum())
-
-
-def _remember(pairs: deque[tuple[Tensor, Tensor]], step: Tensor, change: Tensor) -> None:
-    if float(step @ change) > 1e-10 * float(step.norm() * change.norm()):
-        pairs.append((step, change))
-
-
-def _two_loops(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]]) -> Tensor:
-    """Apply the inverse metric to minus the gradient (Nocedal and Wright 2006, algorithm 7.4)."""
-    direction = -gradient
-    shares = []
-    for step, change in reversed(pairs):
-        share = (step @ direction) / (step @ change)
-        direction = direction - share * change
-        shares.append(share)
-    if pairs:
-        step, change = pairs[-1]
-        direction = direction * ((step @ change) / (change @ change))
-    for (step, change), share in zip(pairs, reversed(shares), strict=True):
-        direction = direction + (share - (change @ direction) / (step @ change)) * step
-    return direction

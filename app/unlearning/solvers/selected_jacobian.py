@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from app.unlearning.curvature.evaluation import outputs_of
-from app.unlearning.curvature.row_by_row import agree, row_gradients
+from app.unlearning.curvature.row_by_row import agree, require_independent_rows, row_gradients
 from app.unlearning.curvature.rules.use import Factors, Use
 from app.unlearning.curvature.tape import Tape
 from app.unlearning.errors import NotApplicable
@@ -77,9 +77,15 @@ class SelectedJacobian:
         return recording if self._by_rules else None
 
     def check(self, inputs: Tensor) -> None:
-        """See whether the rules cover the network, unless that is known; two rows suffice."""
+        """See whether the rules cover the network, unless that is known; two rows suffice.
+
+        Raises:
+            NotApplicable: The rows cannot be handled one at a time either.
+        """
         if self._by_rules and self._checked_rows < min(_CHECKED, len(inputs)):
             self._by_rules = self._rules_hold(inputs[:_CHECKED])
+            if not self._by_rules:
+                require_independent_rows(self.run, inputs[:_CHECKED])
             self._checked_rows = min(_CHECKED, len(inputs))
 
     def row_by_row(self, inputs: Tensor, seeds: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -152,7 +158,8 @@ class Recording:
     def products(self) -> Products | None:
         """The derivatives as products; None unless each of them is one."""
         uses = self._tape.uses
-        if len({use.slot for use in uses}) < len(uses):
+        # Each parameter must have one use: neither several nor none.
+        if sorted(use.slot for use in uses) != list(range(len(self._index))):
             return None
         factors = {use: found for use, found in self._factors.items() if found is not None}
         return Products(self._tape, self.outputs, factors) if len(factors) == len(uses) else None

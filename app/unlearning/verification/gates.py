@@ -48,7 +48,7 @@ class Gate:
             "limit": self.limit,
             "value": self.value,
             "verdict": self.verdict,
-            "interval": None if self.interval is None else list(self.interval),
+            "interval": None if self.interval is None else self.interval.document(),
         }
 
 
@@ -118,8 +118,9 @@ def _drop(name: str) -> Callable[[Mapping[str, Measurement]], Quantity | None]:
             return None
         interval = measurement.change_interval
         return Quantity(
-            -measurement.change,
-            None if interval is None else Interval(-interval.high, -interval.low),
+            # Not -change, which would make a negative zero of no change.
+            0.0 - measurement.change,
+            None if interval is None else Interval(0.0 - interval.high, 0.0 - interval.low),
         )
 
     return read
@@ -180,7 +181,11 @@ def forget_gap_closed(named: Mapping[str, Measurement]) -> Quantity | None:
         low, high = (end - measurement.reference for end in interval)
         away = _absolute(Interval(low, high))
         interval = Interval(1 - away.high / gap, 1 - away.low / gap)
-    return Quantity(1 - abs(measurement.distance) / gap, interval)
+    closed = 1 - abs(measurement.distance) / gap
+    if interval is not None and math.isinf(interval.low):
+        # Of a single loss: there is no telling, and a policy has no limit below -1.
+        interval = Interval(min(-1.0, closed), interval.high)
+    return Quantity(closed, interval)
 
 
 def _absolute(interval: Interval) -> Interval:

@@ -1,7 +1,8 @@
 """Intervals of 95 % for shares of rows and for differences of two shares.
 
 Clopper and Pearson (1934): the interval of a binomial proportion by inverting the exact test;
-it covers the true value with at least the stated probability, whatever the number of rows.
+it covers the true value with at least the stated probability, whatever the number of rows. Student
+(1908): how much wider an interval has to be whose width is itself estimated from few rows.
 """
 
 import math
@@ -15,6 +16,10 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+    def document(self) -> list[float] | None:
+        """Return the interval as a report shows it; None if it has no end on one side."""
+        return list(self) if all(map(math.isfinite, self)) else None
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
@@ -72,7 +77,29 @@ def paired_difference(
     return Interval(up.low - down.high, up.high - down.low)
 
 
-def _beta_quantile(probability: float, a: int, b: int) -> float:
+def student_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """Return the t that Student's distribution exceeds in size with probability 1 - confidence.
+
+    >>> round(student_quantile(1), 3), round(student_quantile(10), 3)
+    (12.706, 2.228)
+
+    Args:
+        degrees: Degrees of freedom, at least 1.
+        confidence: Probability of lying within -t and t.
+
+    Returns:
+        t, by its relation to the beta distribution (DLMF 8.17.6).
+
+    Raises:
+        ValueError: There is no degree of freedom.
+    """
+    if degrees < 1:
+        raise ValueError("Student's distribution has at least one degree of freedom")
+    x = _beta_quantile(1 - confidence, degrees / 2, 0.5)
+    return math.sqrt(degrees * (1 - x) / x)
+
+
+def _beta_quantile(probability: float, a: float, b: float) -> float:
     """Return x with I_x(a, b) = probability, by bisection to the last bit."""
     low, high = 0.0, 1.0
     while True:
@@ -85,7 +112,7 @@ def _beta_quantile(probability: float, a: int, b: int) -> float:
             high = middle
 
 
-def _incomplete_beta(x: float, a: int, b: int) -> float:
+def _incomplete_beta(x: float, a: float, b: float) -> float:
     """Return the regularised incomplete beta function I_x(a, b).
 
     By its continued fraction (DLMF 8.17.22), evaluated with Lentz's method; on the other side
@@ -102,11 +129,11 @@ def _incomplete_beta(x: float, a: int, b: int) -> float:
     return math.exp(log_front) / a / _continued_fraction(x, a, b)
 
 
-def _continued_fraction(x: float, a: int, b: int) -> float:
+def _continued_fraction(x: float, a: float, b: float) -> float:
     tiny = 1e-300
     value, c, d = 1.0, 1.0, 0.0
     # The number of terms grows with the square root of the arguments.
-    for m in range(1, 1000 + 20 * math.isqrt(a + b)):
+    for m in range(1, 1000 + 20 * math.isqrt(int(a + b))):
         half, is_odd = divmod(m, 2)
         if is_odd:
             term = -(a + half) * (a + b + half) * x / ((a + m - 1) * (a + m))

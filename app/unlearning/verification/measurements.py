@@ -6,10 +6,11 @@ controls. A measurement that raises is kept with the name of its error and witho
 gate fails.
 
 Losses and ``membership_auc`` have bootstrap intervals, accuracies Clopper-Pearson intervals. All
-are intervals of ``after`` at 95 %; those of ``change`` and ``distance`` are for the same rows seen
-by both networks.
+are intervals of ``after`` at 95 %; the mean loss of a single row has none. Those of ``change`` and
+``distance`` are for the same rows seen by both networks.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from app.unlearning.errors import NotApplicable
 from app.unlearning.objective import Objective
 from app.unlearning.rows import Rows
 from app.unlearning.verification import membership
-from app.unlearning.verification.bootstrap import percentile_interval, resampled_means
+from app.unlearning.verification.bootstrap import resampled_means, stretched_interval
 from app.unlearning.verification.evaluation import BATCH_SIZE, Evaluated, evaluate
 from app.unlearning.verification.intervals import Interval, clopper_pearson, paired_difference
 
@@ -109,7 +110,7 @@ class Measurement:
             "before": self.before,
             "after": self.after,
             "reference": self.reference,
-            "interval": None if self.interval is None else list(self.interval),
+            "interval": None if self.interval is None else self.interval.document(),
             "samples": self.samples,
         }
         return shown if self.error is None else {**shown, "error": self.error}
@@ -235,12 +236,16 @@ def _loss(name: str, trio: _Trio, seed: int) -> Measurement:
     # Differences are taken row by row, so that equal networks differ by exactly nothing.
     differences = [after.losses - other.losses for other in others.values()]
     means = resampled_means(torch.stack([after.losses, *differences], 1), seed)
-    figures: dict[str, Any] = {"after": after.loss, "interval": percentile_interval(means[:, 0])}
+    rows = len(after)
+    low, high = stretched_interval(after.loss, means[:, 0], rows)
+    # No loss is negative; an interval without ends stays one.
+    interval = Interval(max(0.0, low) if math.isfinite(high) else low, high)
+    figures: dict[str, Any] = {"after": after.loss, "interval": interval}
     for column, (which, other) in enumerate(others.items(), start=1):
-        figures |= _beside(
-            which, other.loss, after.loss - other.loss, percentile_interval(means[:, column])
-        )
-    return Measurement(name, len(after), **figures)
+        difference = after.loss - other.loss
+        interval = stretched_interval(difference, means[:, column], rows)
+        figures |= _beside(which, other.loss, difference, interval)
+    return Measurement(name, rows, **figures)
 
 
 def _accuracy(name: str, trio: _Trio) -> Measurement:
@@ -275,19 +280,16 @@ def _membership(name: str, left: _Trio, right: _Trio, seed: int) -> Measurement:
     matching = membership.match(forgotten, heldout)
     areas = {w: membership.membership_auc(*pair, matching) for w, pair in pairs.items()}
     resampled = membership.resampled_aucs(list(pairs.values()), matching, seed)
-    figures: dict[str, Any] = {
-        "after": areas["after"],
-        "interval": percentile_interval(resampled[:, 0]),
-    }
+    after, rows = areas["after"], matching.rows
+    interval = membership.area_interval(after, resampled[:, 0], rows)
+    figures: dict[str, Any] = {"after": after, "interval": interval}
     for column, which in enumerate(pairs):
         if which != "after":
-            difference = resampled[:, 0] - resampled[:, column]
-            figures |= _beside(
-                which,
-                areas[which],
-                areas["after"] - areas[which],
-                percentile_interval(difference),
+            difference = after - areas[which]
+            interval = membership.area_difference_interval(
+                difference, resampled[:, 0] - resampled[:, column], rows
             )
+            figures |= _beside(which, areas[which], difference, interval)
     return Measurement(name, len(matching.forgotten), **figures)
 
 

@@ -15,8 +15,13 @@ import torch
 from torch import Tensor
 
 from app.unlearning.errors import NotApplicable
-from app.unlearning.verification.bootstrap import CHUNK_ELEMENTS, draw_counts
+from app.unlearning.verification.bootstrap import (
+    CHUNK_ELEMENTS,
+    draw_counts,
+    stretched_interval,
+)
 from app.unlearning.verification.evaluation import Evaluated
+from app.unlearning.verification.intervals import Interval, clopper_pearson
 
 RESAMPLES = 500
 
@@ -36,6 +41,11 @@ class Matching:
     heldout: Tensor
     forgotten_classes: Tensor
     heldout_classes: Tensor
+
+    @property
+    def rows(self) -> int:
+        """The number of rows on the smaller side."""
+        return min(len(self.forgotten), len(self.heldout))
 
     def balance(self, forgotten: Tensor, heldout: Tensor) -> tuple[Tensor, Tensor]:
         """Give both sides the same label mix, that of the forgotten rows.
@@ -139,6 +149,41 @@ def resampled_aucs(
         drawn = (left[usable], right[usable])
         areas.append(torch.stack([one.areas(*drawn) for one in ordered], 1))
     return torch.cat(areas)
+
+
+def area_interval(area: float, resampled: Tensor, rows: int) -> Interval:
+    """Return the 95 % interval of an area under the curve.
+
+    Where every resample has the same area, as after a perfect separation, resampling tells nothing:
+    the interval is then that of so many rows won out of ``rows``.
+
+    Args:
+        area: Of the rows themselves.
+        resampled: (B,), of their resamples.
+        rows: Rows on the smaller side.
+
+    Returns:
+        The interval, inside [0, 1].
+    """
+    if rows > 1 and bool((resampled == area).all()):
+        return clopper_pearson(round(area * rows), rows)
+    low, high = stretched_interval(area, resampled, rows)
+    return Interval(max(0.0, low), min(1.0, high))
+
+
+def area_difference_interval(difference: float, resampled: Tensor, rows: int) -> Interval:
+    """Return the 95 % interval of the difference of two areas on the same rows.
+
+    Args:
+        difference: Of the rows themselves.
+        resampled: (B,), of their resamples.
+        rows: Rows on the smaller side.
+
+    Returns:
+        The interval, inside [-1, 1].
+    """
+    low, high = stretched_interval(difference, resampled, rows)
+    return Interval(max(-1.0, low), min(1.0, high))
 
 
 class _Ordered:

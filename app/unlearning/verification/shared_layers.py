@@ -17,6 +17,7 @@ from app.unlearning.truncation import (
     FeatureRows,
     feature_bytes,
     is_plain_sequence,
+    layers_in_order,
 )
 from app.unlearning.verification.evaluation import BATCH_SIZE
 from app.unlearning.verification.measurements import RowSets
@@ -40,7 +41,7 @@ def without_shared_layers(
     if not (is_plain_sequence(before) and is_plain_sequence(after)):
         return before, after, sets
     shared = _shared_children(before, after)
-    first = nn.Sequential(OrderedDict(list(before.named_children())[:shared])).eval()
+    first = nn.Sequential(OrderedDict(layers_in_order(before)[:shared])).eval()
     rows = {id(found): found for found in sets.present().values()}
     count = sum(len(found) for found in rows.values())
     is_worth_it = any(True for _ in first.parameters())
@@ -58,7 +59,8 @@ def without_shared_layers(
 def _shared_children(before: nn.Module, after: nn.Module) -> int:
     """Count the first children that have the same parameters and buffers in both networks."""
     count = 0
-    for one, other in zip(before.children(), after.children(), strict=True):
+    pairs = zip(layers_in_order(before), layers_in_order(after), strict=True)
+    for (_, one), (_, other) in pairs:
         tensors = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
         if not all(torch.equal(a, b) for a, b in tensors):
             break
@@ -67,4 +69,4 @@ def _shared_children(before: nn.Module, after: nn.Module) -> int:
 
 
 def _from(network: nn.Module, start: int) -> nn.Module:
-    return nn.Sequential(OrderedDict(list(network.named_children())[start:])).eval()
+    return nn.Sequential(OrderedDict(layers_in_order(network)[start:])).eval()

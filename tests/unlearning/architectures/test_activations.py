@@ -2,7 +2,8 @@
 
 import torch
 
-from app.unlearning.architectures import count_activations
+from app.unlearning.architectures import trace_forward
+from app.unlearning.architectures.activations import Forward
 
 
 def _sequential(*layers: dict[str, object]) -> dict[str, object]:
@@ -16,15 +17,18 @@ def test_every_result_of_a_forward_pass_counts_and_views_do_not() -> None:
         {"type": "flatten"},
         {"type": "linear", "in_features": 4 * 8 * 8, "out_features": 3},
     )
-    assert count_activations(architecture, torch.zeros(1, 1, 8, 8)) == 2 * 4 * 8 * 8 + 3
+    traced = trace_forward(architecture, torch.zeros(1, 1, 8, 8))
+    assert traced == Forward(activations=2 * 4 * 8 * 8 + 3, outputs=3)
 
 
 def test_nothing_is_allocated_however_large_the_network_makes_a_row() -> None:
     wide = {"in_channels": 1, "out_channels": 65536, "kernel_size": 1, "padding": 1024}
     architecture = _sequential({"type": "conv2d", **wide})
-    assert count_activations(architecture, torch.zeros(1, 1, 8, 8)) == 65536 * 2056 * 2056
+    traced = trace_forward(architecture, torch.zeros(1, 1, 8, 8))
+    assert traced is not None
+    assert traced.activations == 65536 * 2056 * 2056
 
 
 def test_a_network_that_does_not_run_on_the_row_has_no_count() -> None:
     architecture = _sequential({"type": "linear", "in_features": 5, "out_features": 3})
-    assert count_activations(architecture, torch.zeros(1, 4)) is None
+    assert trace_forward(architecture, torch.zeros(1, 4)) is None

@@ -107,3 +107,13 @@ def test_the_check_samples_large_parameters(monkeypatch: pytest.MonkeyPatch) -> 
             rtol=1e-9,
             atol=1e-12,
         )
+
+
+def test_the_check_leaves_out_no_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.unlearning.curvature.squared_gradients.MOST_COMPARED", 8)
+    case = classifier("time first")
+    case.model.layer.register_parameter("bias", None)  # type: ignore[union-attr]  # a layer
+    found = ggn_diagonal(case.model, case.objective, case.rows)
+    assert found.fallbacks
+    alone = ggn_diagonal(case.model, case.objective, case.rows, batch_size=1)
+    assert_close(flatten(found.values), flatten(alone.values), rtol=1e-9, atol=1e-12)

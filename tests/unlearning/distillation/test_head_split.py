@@ -72,6 +72,15 @@ def test_both_parts_one_after_the_other_are_the_network() -> None:
     assert all(p is own[split.names[n]] for n, p in split.head.named_parameters())
 
 
+def test_a_layer_that_stands_in_several_places_runs_in_all_of_them() -> None:
+    bend = nn.Tanh()
+    layers = [nn.Linear(6, 7), bend, nn.Linear(7, 7), bend, nn.Linear(7, 3)]
+    model = nn.Sequential(*layers).eval()
+    X = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    split = split_head(model, layers=2)
+    assert torch.equal(split.head(split.body(X)), model(X))
+
+
 def test_what_cannot_be_cut_is_refused() -> None:
     tied = nn.Sequential(nn.Embedding(6, 6), *dense(6, 6, 6))
     tied[3].weight = tied[0].weight

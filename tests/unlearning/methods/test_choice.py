@@ -23,7 +23,9 @@ from app.unlearning.methods.choice import (
     size_of,
 )
 from app.unlearning.methods.registry import method_class
+from app.unlearning.objective import Objective
 from app.unlearning.problem import Problem
+from app.unlearning.recipe import Recipe
 from app.unlearning.rows import Rows, TensorRows, empty
 from tests.unlearning.certified.trained import Case
 from tests.unlearning.methods.problems import blobs, network, ridge
@@ -45,6 +47,10 @@ MEANT: list[tuple[str, list[Situation]]] = [
         when("deletion", "convex", *AT_HAND, share=0.3),
         when("feature_correction", "convex", *AT_HAND, share=1.0),
         when("label_correction", "convex", "edited", size="large"),
+    ]),
+    ("certified_descent", [
+        when("deletion", "linear_head", *AT_HAND, share=0.3),
+        when("feature_correction", "linear_head", "edited", size="large"),
     ]),
     ("retrain", [when("deletion", *AT_HAND, share=MANY + 0.001)]),
     ("retrain", [
@@ -110,6 +116,10 @@ def rows(count: int) -> Rows:
     return TensorRows(*blobs(count, 900))
 
 
+# Four layers that public data made, and a last one that was fitted to these rows.
+HEAD_ONLY = replace(
+    network("deletion"), recipe=Recipe("sgd", 0.1, batch_size=16, epochs=1, trained="last_layer")
+)
 FREE = replace(network("deletion"), recipe=None)
 CORRECTED = network("label_correction")
 # A few rows, of a network that retrains in no time and of one that takes long.
@@ -141,6 +151,11 @@ PARTLY_DELETED = replace(TWO_KINDS, replacement=rows(20))
         (replace(PARTLY_DELETED, kind="label_correction"), set(AT_HAND), "retrain"),
         (replace(PARTLY_DELETED, recipe=None), {"edited", "distillable"}, "sparse_newton"),
         (ridge("deletion")[0], {"convex", "edited"}, "influence"),
+        (HEAD_ONLY, {"linear_head", *AT_HAND, "dear"}, "certified_descent"),
+        # Without weight decay no optimum is the only one; without all rows it is another one.
+        (replace(HEAD_ONLY, objective=Objective("cross_entropy")), {*AT_HAND, "dear"}, "retrain"),
+        (replace(HEAD_ONLY, full_retained=None, retained_total=1000),
+         {"edited", "distillable", "dear"}, "reference_distillation"),
         (Case(rows=120).problem(torch.arange(30), torch.arange(30, 120)), None,
          "certified_update"),
     ],
@@ -193,3 +208,10 @@ def test_the_report_names_the_method_that_ran_why_and_on_what_facts() -> None:
     retrained = make_method("auto", {"fraction": 0.1}).unlearn(network("deletion"))
     assert retrained.method == "retrain"
     assert "a twentieth of the training rows" in retrained.reason
+
+
+def test_layers_that_were_never_fitted_to_the_rows_stay_as_they_are() -> None:
+    update = make_method("auto", {}).unlearn(HEAD_ONLY)
+    assert (update.method, update.assurance) == ("certified_descent", "certified")
+    assert set(update.values) == {"7.weight", "7.bias"}
+    assert "linear_head" in str(update.diagnostics["situation"])

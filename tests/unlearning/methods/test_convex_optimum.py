@@ -1,8 +1,8 @@
-"""Newton's method on convex models: how far it comes, by which way, and on which scalars."""
+"""The search on convex models: how far it comes, by which way, and on which scalars."""
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from app.unlearning.double_precision import in_float64
@@ -10,7 +10,7 @@ from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.errors import NotApplicable, NotConverged
 from app.unlearning.methods import make_method
 from app.unlearning.methods.convex_optimum import convex_optimum
-from app.unlearning.objective import Objective
+from app.unlearning.objective import LossName, Objective
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.selection import Selection
@@ -59,14 +59,14 @@ def newton(problem: Problem, chosen: Tensor | None = None) -> Tensor:
     return theta
 
 
-# The last has rows enough for a factor as preconditioner, the others have not; the first is direct.
+# The last has rows enough to draw them at random, the second not; the first is solved directly.
 @pytest.mark.parametrize(("features", "rows"), [(8, 200), (60, 300), (40, 3000)])
 def test_it_reaches_the_optimum(features: int, rows: int) -> None:
     problem = logistic(features, rows, rows // 20)
     wanted = newton(problem)
     before = float((flat(problem.model) - wanted).norm())
 
-    found = convex_optimum(problem, tolerance=1e-10, max_steps=50)
+    found = convex_optimum(problem, tolerance=1e-10, max_steps=500)
 
     reached = torch.cat([found.theta["weight"][0], found.theta["bias"]])
     # A gradient of this norm is this far from the optimum at most.
@@ -83,14 +83,76 @@ def test_what_is_left_of_the_way_is_what_was_asked_for(accuracy: float) -> None:
         wanted = newton(problem)
         start = flat(problem.model)
 
-        found = convex_optimum(problem, tolerance=0.0, max_steps=50, accuracy=accuracy)
+        found = convex_optimum(problem, tolerance=0.0, max_steps=500, accuracy=accuracy)
 
         reached = torch.cat([found.theta["weight"][0], found.theta["bias"]])
         # The share is an estimate; twice as much would make it useless.
         left = float((reached - wanted).norm())
         assert left <= 2 * accuracy * float((reached - start).norm())
-        exactly = convex_optimum(problem, tolerance=1e-10, max_steps=50)
+        exactly = convex_optimum(problem, tolerance=1e-10, max_steps=500)
         assert found.gradient_evaluations < exactly.gradient_evaluations
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "mean_squared_error"])
+def test_several_outputs_reach_their_optimum(name: LossName) -> None:
+    draw = torch.Generator().manual_seed(5)
+    X = torch.randn(150, 30, generator=draw, dtype=torch.float64)
+    X *= torch.rand(150, 1, generator=draw).double().pow(-0.7)
+    scores = X @ torch.randn(30, 4, generator=draw, dtype=torch.float64)
+    y = scores + torch.randn(150, 4, generator=draw, dtype=torch.float64)
+    targets = y.argmax(1) if name == "cross_entropy" else y
+    model = nn.Sequential(nn.Linear(30, 4).double()).eval()
+    problem = Problem(
+        model=model,
+        objective=Objective(name, DECAY),
+        kind="deletion",
+        forget=TensorRows(X[:10], targets[:10]),
+        replacement=empty(),
+        retained=TensorRows(X[10:], targets[10:]),
+        retained_total=140,
+    )
+
+    found = convex_optimum(problem, tolerance=1e-10, max_steps=500)
+
+    loss = EditedLoss(in_float64(problem))
+    gradient = loss.gradient(found.theta)
+    assert sum(float(g.square().sum()) for g in gradient.values()) ** 0.5 <= 1.1e-10
+    if name == "mean_squared_error":
+        A = torch.cat([X[10:], torch.ones(140, 1).double()], 1)
+        H = 2 * A.T @ A / (4 * 140) + DECAY * torch.eye(31).double()
+        wanted = torch.linalg.solve(H, 2 * A.T @ y[10:] / (4 * 140))
+        reached = torch.cat([found.theta["0.weight"].t(), found.theta["0.bias"][None]])
+        assert_close(reached, wanted, rtol=0.0, atol=1.1e-10 / DECAY)
+
+
+def test_a_gradient_that_float32_cannot_see_is_followed_in_float64() -> None:
+    problem = logistic(60, 1500, 1)
+    wanted = newton(problem)
+    far = float((flat(problem.model) - wanted).norm())
+
+    found = convex_optimum(problem, tolerance=0.0, max_steps=500, accuracy=1e-6)
+
+    reached = torch.cat([found.theta["weight"][0], found.theta["bias"]])
+    assert float((reached - wanted).norm()) <= 2e-6 * far
+
+
+def test_the_heavy_rows_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = heavy_tailed()
+    with_them = convex_optimum(problem, tolerance=1e-8, max_steps=500).gradient_evaluations
+    monkeypatch.setattr("app.unlearning.methods.convex_conditioner._LINES", 0)
+    without = convex_optimum(problem, tolerance=1e-8, max_steps=500).gradient_evaluations
+    assert with_them < 0.5 * without
+
+
+def heavy_tailed() -> Problem:
+    """Rows like bags of words: a few hold most of the curvature."""
+    draw = torch.Generator().manual_seed(1)
+    X = torch.randn(600, 100, generator=draw, dtype=torch.float64)
+    X = (X @ torch.randn(100, 100, generator=draw, dtype=torch.float64)) / 10
+    X *= torch.rand(600, 1, generator=draw).double().pow(-0.8)
+    y = (X[:, 0] + 5 * torch.randn(600, generator=draw) > 0).double()
+    whole = deletion(torch.zeros(101, dtype=torch.float64), X, y, 0)
+    return deletion(newton(whole), X, y, 30)
 
 
 def test_on_a_selection_it_reaches_the_optimum_over_it() -> None:
@@ -102,7 +164,7 @@ def test_on_a_selection_it_reaches_the_optimum_over_it() -> None:
     for count in (31, 3):
         chosen[count * 2 :] = False
         selection = Selection({name: mask.clone() for name, mask in masks.items()})
-        found = convex_optimum(problem, tolerance=1e-11, max_steps=50, selection=selection)
+        found = convex_optimum(problem, tolerance=1e-11, max_steps=500, selection=selection)
 
         theta = {**problem.parameters, **found.theta}
         reached = torch.cat([theta["weight"][0], theta["bias"]])
@@ -141,7 +203,7 @@ def test_a_sparse_update_lowers_the_edited_loss_and_stays_in_its_budget(
     problem = logistic(60, 400, 40)
     loss = EditedLoss(in_float64(problem))
     before = loss.loss(problem.parameters)
-    least = loss.loss(convex_optimum(problem, tolerance=1e-9, max_steps=50).theta)
+    least = loss.loss(convex_optimum(problem, tolerance=1e-9, max_steps=500).theta)
 
     update = make_method(
         "sparse_newton", {"fraction": 0.2, "select": select, "reselections": reselections}

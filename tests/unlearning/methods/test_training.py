@@ -117,6 +117,17 @@ def test_row_weights_count_as_repetitions() -> None:
     assert_close(results[0], results[1], rtol=0.0, atol=1e-7)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_batches_in_which_no_row_counts_change_nothing(optimizer: Optimizer) -> None:
+    torch.manual_seed(0)
+    X, y = torch.randn(1200, 3), torch.randint(2, (1200,))
+    weights = (torch.arange(1200) >= 1100).float()
+    recipe = Recipe(optimizer, 0.5, 1, 3)
+    model = initialise(lambda: nn.Linear(3, 2), 1)
+    train(model, TensorRows(X, y, weights), Objective("cross_entropy", 0.1), recipe)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
 def test_it_stops_when_told() -> None:
     seen: list[tuple[int, bool]] = []
 

@@ -27,6 +27,18 @@ def test_the_gradient_of_the_last_layers_is_the_same() -> None:
         assert_close(tail[name], whole[name], rtol=1e-5, atol=1e-7)
 
 
+def test_features_of_images_are_those_of_the_first_layers() -> None:
+    draw = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(30, 2, 8, 8, generator=draw), torch.arange(30) % 3
+    layers = (nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 3))
+    model = nn.Sequential(*layers).eval()
+    rows = TensorRows(images, labels)
+    problem = replace(network("deletion"), model=model, forget=rows, retained=rows)
+    batch = truncate(problem, ["4.weight"]).retained.take(torch.tensor([7, 3, 29]))
+    assert_close(batch.inputs, model[:4](images)[[7, 3, 29]].detach(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(batch.targets, labels[[7, 3, 29]])
+
+
 def test_the_tail_is_the_shortest_that_holds_enough() -> None:
     model = network("deletion").model
     assert tail_names(model, 1) == ("7.weight", "7.bias")
@@ -59,6 +71,21 @@ def test_nothing_is_cut_where_nothing_would_be_saved_or_it_would_be_wrong() -> N
     twice[2].weight = twice[0].weight
     half = replace(problem, model=twice.eval())
     assert truncate(half, ["2.bias"]) is half
+
+
+def test_a_layer_that_stands_in_several_places_runs_in_all_of_them() -> None:
+    torch.manual_seed(0)
+    bend = nn.Tanh()
+    layers = [nn.Linear(6, 6), bend, nn.Linear(6, 5), bend, nn.Linear(5, 3)]
+    model = nn.Sequential(*layers).eval()
+    problem = replace(network("deletion"), model=model)
+
+    part = truncate(problem, ["2.bias"])
+
+    assert len(part.parameters) == 4
+    row = problem.retained.take(torch.tensor([0, 1]))
+    seen = part.retained.take(torch.tensor([0, 1]))
+    assert_close(part.model(seen.inputs), model(row.inputs), rtol=1e-6, atol=1e-7)
 
 
 def test_features_that_do_not_fit_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from app.unlearning.errors import NonFinite
-from app.unlearning.methods import Influence
+from app.unlearning.methods import Influence, Saps, SparseNewton
+from app.unlearning.problem import Kind
+from app.unlearning.rows import TensorRows
 from app.unlearning.update import apply_update, changed_only, changed_scalars
-from tests.unlearning.methods.problems import ridge
+from tests.unlearning.methods.problems import KINDS, flat, network, ridge
 
 
 def test_scalars_are_compared_by_bits() -> None:
@@ -48,3 +50,23 @@ def test_an_update_makes_a_new_network() -> None:
     for wrong in ({"weight": torch.zeros(1, 4)}, {"wieght": torch.zeros(1, 5)}):
         with pytest.raises(ValueError, match="does not fit"):
             apply_update(problem.model, replace(update, values=wrong))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_that_moves_nothing_is_idle(kind: Kind) -> None:
+    problem = network(kind)
+    assert Saps(fraction=0.0).unlearn(problem).is_idle
+    moved = SparseNewton(fraction=0.2).unlearn(problem)
+    assert moved.values
+    assert not moved.is_idle
+
+
+def test_an_optimum_that_rows_did_not_move_is_no_idleness() -> None:
+    """Rows on the plane that least squares fits leave it where it is, and so does their removal."""
+    problem, X, _ = ridge("deletion", decay=0.0, affected=0)
+    theta = flat(problem.model)
+    on_the_plane = TensorRows(X[:2], X[:2] @ theta[:-1] + theta[-1])
+    update = Influence().unlearn(replace(problem, forget=on_the_plane))
+    assert not update.values
+    assert update.diagnostics["converged"] is True
+    assert not update.is_idle

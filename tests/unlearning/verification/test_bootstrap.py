@@ -1,5 +1,7 @@
 """Bootstrap intervals cover what they should and cost little."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from app.unlearning.verification.bootstrap import (
     draw_counts,
     percentile_interval,
     resampled_means,
+    stretched_interval,
 )
 
 
@@ -21,6 +24,36 @@ def test_intervals_of_a_mean_cover_it_about_as_often_as_promised() -> None:
     # A skewed mean of 120 rows is covered a little less often than 95 %: 0.93 in theory, and
     # 300 trials have a standard error of 0.015.
     assert 0.88 <= covered / trials <= 0.98
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 10])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_intervals_of_few_rows_cover_the_mean_too(rows: int, skewed: bool) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    trials, covered, plainly = 300, 0, 0
+    for seed in range(trials):
+        values = torch.empty(rows, 1, dtype=torch.float64)
+        if skewed:
+            values.exponential_(generator=generator).sub_(1)
+        else:
+            values.normal_(generator=generator)
+        means = resampled_means(values, seed, 500)[:, 0]
+        low, high = stretched_interval(float(values.mean()), means, rows)
+        assert low <= values.mean() <= high
+        covered += low <= 0.0 <= high
+        low, high = percentile_interval(means)
+        plainly += low <= 0.0 <= high
+    # Student's own interval covers the mean of five exponential draws 88 times in a hundred.
+    assert covered / trials >= (0.82 if skewed else 0.91)
+    assert plainly < covered
+
+
+def test_a_single_row_has_no_interval_and_many_rows_keep_theirs() -> None:
+    assert stretched_interval(3.0, torch.full((9,), 3.0), 1) == (-math.inf, math.inf)
+    values = torch.randn(5000, 1, generator=torch.Generator().manual_seed(6)).double()
+    means = resampled_means(values, seed=7)[:, 0]
+    stretched = stretched_interval(float(means.mean()), means, 5000)
+    assert stretched == pytest.approx(percentile_interval(means), rel=1e-3)
 
 
 @pytest.mark.parametrize("rows", [500, 2048, 2049, 3000, 50_000])

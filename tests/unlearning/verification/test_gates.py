@@ -59,6 +59,12 @@ def test_a_drop_of_exactly_the_limit_passes() -> None:
     assert judge([fallen], {"holdout_accuracy_drop": 0.02}).verdict == "passed"
 
 
+def test_no_drop_is_a_plain_zero() -> None:
+    gate = judge([holdout(0.9, 0.9, 0.0, 0.1)], {"holdout_accuracy_drop": 0.02}).gates[0]
+    assert str(gate.value) == "0.0"
+    assert str(gate.document()["interval"]) == "[-0.1, 0.0]"
+
+
 def test_the_value_of_a_drop_is_positive_when_accuracy_falls() -> None:
     gate = judge([holdout(0.90, 0.80, -0.15, -0.05)], {"holdout_accuracy_drop": 0.02}).gates[0]
     assert gate.value == pytest.approx(0.10)
@@ -124,6 +130,18 @@ def test_without_a_gap_only_staying_there_is_success() -> None:
     assert stayed is not None
     assert stayed.value == 1.0
     assert forget_gap_closed({"forget_accuracy": gap(0.8, 0.7, 0.8, 0.6, 0.8)}) is None
+
+
+def test_a_single_loss_does_not_tell_how_much_of_a_gap_is_closed() -> None:
+    loss = Measurement(
+        "forget_loss", 1, before=0.1, after=0.8, reference=0.9, distance=-0.1,
+        interval=Interval(-math.inf, math.inf),
+    )  # fmt: skip
+    gate = judge([loss], {"forget_gap_closed": 0.5}).gates[0]
+    assert gate.value == pytest.approx(0.875)
+    assert gate.verdict == "inconclusive"
+    assert gate.document()["interval"] == [-1.0, 1.0]
+    assert loss.document()["interval"] is None
 
 
 def test_without_classes_the_gap_is_that_of_the_loss() -> None:

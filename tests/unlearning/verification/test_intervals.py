@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.unlearning.verification.intervals import clopper_pearson, paired_difference
+from app.unlearning.verification.intervals import (
+    clopper_pearson,
+    paired_difference,
+    student_quantile,
+)
 
 
 def upper_tail(k: int, n: int, p: float) -> float:
@@ -91,3 +95,14 @@ def test_the_change_of_a_share_is_covered_at_least_as_often_as_promised(
 def test_an_unchanged_share_of_few_rows_still_may_have_changed() -> None:
     assert paired_difference(0, 0, 10).high > 0.3
     assert paired_difference(0, 0, 1000).high < 0.005
+
+
+def test_students_quantiles_are_those_of_the_closed_forms_and_the_normal_limit() -> None:
+    # One degree of freedom is the Cauchy distribution; two have F(t) = 1/2 + t / (2 sqrt(2 + t^2)).
+    assert student_quantile(1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-9)
+    t = student_quantile(2)
+    assert t / math.sqrt(2 + t * t) == pytest.approx(0.95, rel=1e-9)
+    assert student_quantile(10) == pytest.approx(2.2281388520, rel=1e-9)  # printed tables
+    assert student_quantile(10**7) == pytest.approx(1.9599639845, rel=1e-6)
+    with pytest.raises(ValueError, match="degree"):
+        student_quantile(0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from app.unlearning.objective import Objective
 from app.unlearning.rows import TensorRows
-from app.unlearning.verification import Measurement, RowSets, measure, observe
+from app.unlearning.verification import Measurement, RowSets, judge, measure, observe
 from app.unlearning.verification.intervals import clopper_pearson, paired_difference
 
 CLASSES = Objective("cross_entropy")
@@ -123,6 +123,24 @@ def test_each_network_runs_once_over_each_row() -> None:
     observe(model, CLASSES, deletion_sets(), progress=fractions.append)
     assert model.rows_seen == 12 + 50 + 40
     assert fractions == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_a_row_or_two_hardly_anything_is_known(count: int) -> None:
+    forget = rows(count, 0)
+    sets = RowSets(forget=forget, deleted=forget, holdout=rows(40, 2))
+    before, after = (observe(Shift(s), CLASSES, sets) for s in (0.0, 1.0))
+    found = named(measure(before, after, before))
+    loss, auc = found["forget_loss"], found["membership_auc"]
+    assert (loss.document()["interval"] is None) == (count == 1)
+    assert auc.interval is not None
+    assert auc.interval.high - auc.interval.low > 0.8
+    if count == 2:
+        assert loss.interval is not None
+        assert loss.after is not None
+        assert 0.0 == loss.interval.low < 3 * loss.after < loss.interval.high
+    judged = judge(found.values(), {"membership_auc": 0.6, "membership_auc_to_reference": 0.05})
+    assert judged.verdict == "inconclusive"
 
 
 def test_the_seed_decides_the_intervals() -> None:

@@ -97,3 +97,20 @@ def test_unchanged_network_is_measured_too() -> None:
     assert isinstance(found["holdout"], Evaluated)
     assert isinstance(wanted["holdout"], Evaluated)
     assert_close(found["holdout"].losses, wanted["holdout"].losses, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_stands_in_several_places_runs_in_all_of_them() -> None:
+    torch.manual_seed(0)
+    bend = nn.Tanh()
+    before = nn.Sequential(nn.Linear(5, 5), bend, nn.Linear(5, 5), bend, nn.Linear(5, 3)).eval()
+    after = copy.deepcopy(before)
+    after.state_dict()["4.bias"].add_(1)
+    sets = RowSets(forget=drawn(20), retained=drawn(30), holdout=drawn(10))
+
+    one, other, features = without_shared_layers(before, after, sets)
+
+    assert len(one) == len(other) == 1  # type: ignore[arg-type]  # Sequential
+    assert features.forget is not None
+    seen = features.forget.take(torch.arange(20)).inputs
+    for tail, whole in ((one, before), (other, after)):
+        assert_close(tail(seen), whole(drawn(20).inputs), rtol=1e-6, atol=1e-7)

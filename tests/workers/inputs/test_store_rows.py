@@ -143,6 +143,17 @@ def test_labels_that_are_no_targets_are_counted(
     assert caught.value.count == count
 
 
+def test_a_class_without_an_output_is_counted(tmp_path: Path) -> None:
+    store, _ = store_of(tmp_path, ColumnSpec("y", "number", "int8"), [0, 3, 2, 7])
+    rows = StoreRows(
+        store, np.arange(4), make_encoder(VECTOR, store.columns), "y", "cross_entropy", classes=3
+    )
+    with pytest.raises(UnusableTargets, match="no output") as caught:
+        next(rows.batches(4))
+    assert caught.value.count == 2
+    assert rows.take(torch.tensor([0, 2])).targets.tolist() == [0, 2]
+
+
 def test_a_label_column_must_exist_and_fit(tmp_path: Path) -> None:
     store, _ = store_of(tmp_path, ColumnSpec("y", "string", "utf8"), ["a", "b"])
 

@@ -47,7 +47,7 @@ def multi_head_attention(
     mixed, weights = _attend(query, key, value, _mask(call, query), weigh=weigh)
     joined = mixed.transpose(1, 2).flatten(2)
     projection = call["out_proj_weight"], call.get("out_proj_bias")
-    output: Tensor = recorder.run(functional.linear, joined, *projection)
+    output: Tensor = recorder.run(functional.linear, (joined, *projection), {})
     if weights is not None and call.get("average_attn_weights", True):
         weights = weights.mean(1)
     return output.transpose(0, 1), weights
@@ -60,13 +60,14 @@ def _projections(recorder: Recorder, call: Arguments) -> tuple[Tensor, ...]:
     if call.get("use_separate_proj_weight"):
         weights = [call[f"{letter}_proj_weight"] for letter in "qkv"]
     elif given[0] is given[1] is given[2]:
-        together: Tensor = recorder.run(functional.linear, given[0].transpose(0, 1), weight, bias)
+        joined = given[0].transpose(0, 1), weight, bias
+        together: Tensor = recorder.run(functional.linear, joined, {})
         return together.chunk(3, 2)
     else:
-        weights = recorder.run(torch.chunk, weight, 3)
-    biases = (None,) * 3 if bias is None else recorder.run(torch.chunk, bias, 3)
+        weights = recorder.run(torch.chunk, (weight, 3), {})
+    biases = (None,) * 3 if bias is None else recorder.run(torch.chunk, (bias, 3), {})
     return tuple(
-        recorder.run(functional.linear, part.transpose(0, 1), own, offset)
+        recorder.run(functional.linear, (part.transpose(0, 1), own, offset), {})
         for part, own, offset in zip(given, weights, biases, strict=True)
     )
 

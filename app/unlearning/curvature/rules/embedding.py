@@ -43,7 +43,7 @@ class EmbeddingTable(Use):
         pairs, pair = (self._tokens + row * size).unique(return_inverse=True)
         sums = gradient.new_zeros(len(pairs), self._shape[1])
         sums.index_add_(0, pair.flatten(), self._masked(gradient).flatten(0, 1))
-        total.index_add_(0, pairs % size, sums.square_())
+        total.index_add_(0, pairs % size, sums.square_().to(total.dtype))
 
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the table gradients of rows ``start`` to ``stop``."""

@@ -112,7 +112,7 @@ class LinearWeight(Use):
         left, right = self._split(gradient), self._by_position()
         if self._transposed:
             left, right = right, left
-        weights = torch.empty_like(total)
+        weights = left.new_empty(total.shape)
         for outgoing, incoming in zip(left.transpose(1, 2), right, strict=True):
             torch.mm(outgoing, incoming, out=weights)
             total.addcmul_(weights, weights)
@@ -168,7 +168,8 @@ class LinearWeight(Use):
         return gradient.reshape(self._layout)
 
     def _add_product(self, squares: Tensor, total: Tensor) -> None:
-        inputs = self._inputs * self._inputs
+        inputs, squares = self._inputs.to(total.dtype), squares.to(total.dtype)
+        inputs = inputs * inputs
         if self._transposed:
             total.addmm_(inputs.t(), squares)
         else:
@@ -265,6 +266,8 @@ def _affine(
     weight_slot, bias_slot = recorder.slot(weight), recorder.slot(bias)
     if weight_slot is None and bias_slot is None:
         return None
+    if recorder.slot(inputs) is not None:
+        return None  # A product of parameters alone, which is one for all rows.
     rows = recorder.rows
     positions, rest = divmod(inputs.numel(), rows * inputs.shape[-1])
     if rest or inputs.dim() < 2:

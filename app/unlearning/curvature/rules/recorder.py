@@ -28,7 +28,7 @@ class Recorder(Protocol):
     def tap(self, output: Tensor, uses: Sequence[Use], *, is_view: bool = False) -> Tensor:
         """Have the gradient with respect to ``output``, perhaps a view, handed to ``uses``."""
 
-    def run(self, operation: Operation, *args: Any, **kwargs: Any) -> Any:
+    def run(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run an operation as if the network had called it."""
 
 

@@ -116,7 +116,8 @@ class ReducedUse(Use):
 
     def row_gradients(self, gradient: Tensor, start: int, stop: int) -> Tensor:
         """Return the parameter gradients of rows ``start`` to ``stop``."""
-        return self.reduce(gradient)[start:stop]
+        # A copy: the caller adds to it, and the gradient may be that of another operation as well.
+        return self.reduce(gradient)[start:stop].clone()
 
     def columns(self, index: Tensor) -> Callable[[Tensor], Tensor]:
         """Prepare the derivatives with respect to a few coordinates of the parameter."""
