@@ -1,5 +1,7 @@
 """The search on convex models: how far it comes, by which way, and on which scalars."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from app.unlearning.objective import LossName, Objective
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.selection import Selection
-from app.unlearning.update import apply_update
+from app.unlearning.update import JSON, Update, apply_update
 from tests.unlearning.methods.problems import flat, linear, network
 
 DECAY = 1e-3
@@ -144,6 +146,16 @@ def test_the_heavy_rows_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_them < 0.5 * without
 
 
+def test_curvature_of_long_ago_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = heavy_tailed()
+    zero = replace(problem, model=linear(torch.zeros(101, dtype=torch.float64)))
+    anew = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    monkeypatch.setattr("app.unlearning.methods.convex_optimum._WORTHWHILE", 0.0)
+    kept = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    assert anew.gradient_evaluations < 0.7 * kept.gradient_evaluations
+    assert_close(anew.theta["weight"], kept.theta["weight"], rtol=0.0, atol=2e-6)
+
+
 def heavy_tailed() -> Problem:
     """Rows like bags of words: a few hold most of the curvature."""
     draw = torch.Generator().manual_seed(1)
@@ -214,6 +226,24 @@ def test_a_sparse_update_lowers_the_edited_loss_and_stays_in_its_budget(
     assert least < after < before
     assert int((flat(changed) != flat(problem.model)).sum()) <= update.selected == 12
     assert update.diagnostics["solvers"] == ["optimum"] * (1 + reselections)
+
+
+def test_unless_told_otherwise_it_selects_greedily_in_rounds() -> None:
+    problem = logistic(60, 400, 40)
+
+    def after(**given: JSON) -> tuple[JSON, Update]:
+        update = make_method("sparse_newton", {"fraction": 0.2, **given}).unlearn(problem)
+        return update.diagnostics["edited_loss_after"], update
+
+    plain, update = after()
+    assert update.diagnostics["selected_by"] == "greedy"
+    assert plain == after(select="greedy", reselections=4)[0]
+    assert float(plain) < float(after(select="decrement", reselections=0)[0])  # type: ignore[arg-type]
+    whole = make_method("sparse_newton", {"fraction": 1.0}).unlearn(problem)
+    assert whole.diagnostics["solvers"] == ["optimum"]
+    on_a_network = make_method("sparse_newton", {"fraction": 0.1}).unlearn(network("deletion"))
+    assert on_a_network.diagnostics["selected_by"] == "decrement"
+    assert len(on_a_network.diagnostics["solvers"]) == 1  # type: ignore[arg-type]
 
 
 def test_the_optimum_of_a_network_is_refused() -> None:
