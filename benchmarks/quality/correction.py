@@ -14,38 +14,31 @@ has at hand when a request comes, is not counted.
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
 import torch
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from app.unlearning.problem import Problem
-from app.unlearning.recipe import Recipe
-from app.unlearning.rows import TensorRows
 from app.unlearning.update import changed_scalars
 from benchmarks.quality.correction_cases import (
     CASES,
     SCHEDULES,
     SETS,
     Case,
-    DataSet,
     Training,
     problem_of,
-    trained,
     wronged,
 )
 from benchmarks.quality.correction_measures import (
     LEAST_CLOSED,
     MOST_PARAMETERS,
     MOST_TIME,
-    Figures,
-    Seen,
     Yardstick,
     see,
 )
@@ -55,32 +48,14 @@ from benchmarks.quality.correction_methods import (
     OURS,
     SHARES,
 )
+from benchmarks.quality.correction_networks import Networks
+from benchmarks.quality.correction_tables import Line, notes_on, table_of
 from benchmarks.quality.equal_cost import Correct, Spent
 from benchmarks.quality.gap_plots import Bars, Point, draw_cost, draw_share
-from benchmarks.quality.kept_networks import trained_or_kept
-from benchmarks.quality.resampling import Interval
 
 Say = Callable[[str], None]
 
-TIMED_EPOCHS = 3
 BARS = Bars((LEAST_CLOSED,), MOST_PARAMETERS, MOST_TIME)
-
-
-@dataclass(frozen=True)
-class Line:
-    """One method over the originals.
-
-    Attributes:
-        seen: What it made of each.
-        changed: Share of the parameters, mean.
-        time: Share of a retraining, mean.
-        chosen: Methods of the library that ran.
-    """
-
-    seen: list[Seen]
-    changed: float
-    time: float
-    chosen: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -100,49 +75,6 @@ class Result:
     points: list[Point]
     frontier: dict[str, list[Point]]
     verdict: str
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Networks of one data set, trained or taken from a folder.
-
-    Attributes:
-        data: The data set.
-        training: How they are trained.
-        folder: Where they are kept; None: nowhere.
-        name: Of the data set.
-    """
-
-    data: DataSet
-    training: Training
-    folder: Path | None
-    name: str
-
-    def one(self, case: str, rows: TensorRows, recipe: Recipe) -> nn.Module:
-        """The network of a recipe, trained on ``rows``: those of the case."""
-        parts = (self.name, case, len(rows), self.training.schedule, recipe.epochs, recipe.seed)
-        train = partial(trained, self.data, rows, recipe)
-        name = "-".join(map(str, parts))
-        return trained_or_kept(self.folder, name, self.data.build, train)
-
-    def retrained(self, seeds: int) -> list[nn.Module]:
-        """Those trained on right labels, once for all cases."""
-        recipes = [self.training.recipe(100 + seed) for seed in range(seeds)]
-        return [self.one("right", self.data.training, recipe) for recipe in recipes]
-
-    def seconds(self) -> float:
-        """Of the processor that a retraining takes, by the median of a few epochs now.
-
-        What is compared with it must run on the same machine under the same load, so that the
-        seconds that a kept network once took do not serve.
-        """
-        recipe = self.training.recipe(100)
-        found = []
-        for _ in range(TIMED_EPOCHS):
-            started = time.process_time()
-            trained(self.data, self.data.training, replace(recipe, epochs=1))
-            found.append(time.process_time() - started)
-        return recipe.epochs * median(found)
 
 
 def apply(
@@ -217,65 +149,6 @@ def point_of(name: str, line: Line, yardstick: Yardstick) -> Point:
     """A method as a picture shows it."""
     accuracy, recall = yardstick.closed(line.seen)
     return Point(name, line.changed, line.time, {"accuracy": accuracy, "recall": recall})
-
-
-def table_of(title: str, lines: dict[str, Line], yardstick: Yardstick) -> Table:
-    """Lay the figures out; the last line is what two retrained networks differ by."""
-    table = Table(title=title, box=SIMPLE)
-    table.add_column("", no_wrap=True)
-    heads = ("accuracy", "closed", "recall", "closed", "corrected", "distance", "nearer")
-    for head in (*heads, "changed", "time"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_row("do nothing", *cells(yardstick.before, "0.00", "0.00"), "0.00", "0.0%", "0.0%")
-    for name, line in lines.items():
-        found = yardstick.figures(line.seen)
-        shares = [str(share) for share in yardstick.closed(line.seen)]
-        table.add_row(
-            name,
-            *cells(found, *shares),
-            f"{yardstick.near(line.seen):.2f}",
-            f"{line.changed:.1%}",
-            f"{line.time:.1%}",
-            yardstick.verdict(line.seen, line.changed, line.time),
-        )
-    table.add_row("retrain", *cells(yardstick.retrained, "1.00", "1.00"), "1.00", "100%", "100%")
-    table.add_row("  two of them differ by", *cells(yardstick.noise, "", ""))
-    return table
-
-
-def cells(found: Figures, accuracy: str, recall: str) -> list[str]:
-    """Lay out figures."""
-    return [
-        f"{found.accuracy:.3f}",
-        accuracy,
-        f"{found.recall:.3f}",
-        recall,
-        f"{found.corrected:.3f}",
-        f"{found.distance:.3f}",
-    ]
-
-
-def notes_on(lines: dict[str, Line], yardstick: Yardstick) -> list[str]:
-    """What was chosen, and where a mask by curvature does no better than one without."""
-    ours = lines[OURS]
-    notes = [f"auto chose {', '.join(sorted(ours.chosen))}"]
-    for name, line in lines.items():
-        if not name.startswith(" "):
-            continue
-        ahead = yardstick.ahead(ours.seen, line.seen)
-        words = " and ".join(
-            f"{_compared(found)} in {of} by {found}"
-            for of, found in zip(("accuracy", "recall"), ahead, strict=True)
-        )
-        notes.append(f"ours against {name.strip()!r}: {words} of the gap")
-    return notes
-
-
-def _compared(difference: Interval) -> str:
-    if difference.low > 0:
-        return "ahead"
-    return "behind" if difference.high < 0 else "no better and no worse"
 
 
 def main() -> None:

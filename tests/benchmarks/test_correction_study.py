@@ -12,6 +12,7 @@ from benchmarks.quality import correction
 from benchmarks.quality.correction_cases import Case, DataSet, Training, digit_network, wronged
 from benchmarks.quality.correction_measures import Seen, Yardstick
 from benchmarks.quality.correction_methods import METHODS
+from benchmarks.quality.correction_networks import Networks
 
 LABELS = torch.arange(4).repeat(50)
 
@@ -93,12 +94,15 @@ def test_every_method_has_its_line_and_pictures_are_drawn(tmp_path: Path) -> Non
     data = DataSet(digit_network, bright_columns(120, 0), bright_columns(80, 1), 4, 3, 1)
     console = Console(width=220, record=True)
     kept = tmp_path / "networks"
-    networks = correction.Networks(data, Training(2, "constant"), kept, "columns")
+    networks = Networks(data, Training(2, "constant"), kept, "columns")
     results = correction.run_set(networks, ["half_class", "flips20"], 2, tmp_path, console)
     printed = console.export_text()
     for name in ("do nothing", *METHODS, "retrain", "two of them differ by"):
         assert name.strip() in printed
     assert "auto chose shrinking_mask" in printed
     assert set(results) == {"half_class", "flips20"}
+    again = networks.one("right", data.training, Training(2, "constant").recipe(100))
+    assert len(list(kept.glob("columns-*.safetensors"))) == 6
+    assert all(map(torch.equal, again.parameters(), networks.retrained(1)[0].parameters()))
     for file in ("columns_cost.png", "columns_share.png"):
         assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,6 @@
 """A diagonal of a curvature matrix and how it came about."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -96,6 +96,8 @@ def mean_of_squares(
 
     with evaluating(model), products_in(precision):
         count, weight, longest = halve_until_it_fits(rows, batch_size, add)
+        if squares.is_mixed and not isinstance(rows, Iterator):
+            count, weight, longest = halve_until_it_fits(rows, batch_size, add)
     if not weight > 0:
         raise NotApplicable("a curvature needs rows of positive weight")
     for name, total in squares.totals.items():

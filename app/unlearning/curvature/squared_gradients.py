@@ -27,7 +27,7 @@ from app.unlearning.curvature.row_by_row import (
     row_gradients,
 )
 from app.unlearning.curvature.signed_batches import add_squared_signed_gradients
-from app.unlearning.curvature.tape import Tape
+from app.unlearning.curvature.tape import Known, Tape
 
 Seeds = Callable[[Tensor], Iterable[Tensor]]
 """From the outputs (b, ...) of a batch, detached, to tensors of their shape."""
@@ -58,6 +58,8 @@ class SquaredGradients:
 
     Attributes:
         fallbacks: Why the rules were given up, one sentence each; empty if they hold.
+        is_mixed: They were given up after batches that they seemed to hold for. What a network does
+            then depends on its rows, and the sums so far are not to be trusted.
     """
 
     def __init__(
@@ -81,11 +83,11 @@ class SquaredGradients:
         self._fallback = fallback
         self._names = tuple(self._named)
         self._parameters = tuple(self._named.values())
-        self._rowless: dict[int, bool] = {}
+        self._known = Known()
         self._is_chain = True
         self._signs = Draws(_SIGNS)
         self._checked_rows = 0
-        self._is_empty = True
+        self._is_empty, self.is_mixed = True, False
 
     @property
     def totals(self) -> dict[str, Tensor]:
@@ -104,7 +106,7 @@ class SquaredGradients:
         if not self._is_empty:
             for total in self.totals.values():
                 total.zero_()
-        self._is_empty = True
+        self._is_empty, self.is_mixed = True, False
         self._signs = Draws(_SIGNS)
 
     def add(self, inputs: Tensor, seeds: Seeds) -> None:
@@ -117,10 +119,11 @@ class SquaredGradients:
         if not self.fallbacks and self._checked_rows < min(2, len(inputs)):
             self.fallbacks = self._check(inputs[:2])
             self._checked_rows = min(2, len(inputs))
-        self._is_empty = False
+        is_first, self._is_empty = self._is_empty, False
         sums = tuple(self.totals.values())
         if not self.fallbacks:
             self.fallbacks = self._add_by_rules(inputs, seeds, sums)
+            self.is_mixed = bool(self.fallbacks) and not is_first
         if self.is_signed:
             add_squared_signed_gradients(
                 self._run, self._parameters, inputs, seeds, sums, self._signs
@@ -143,7 +146,7 @@ class SquaredGradients:
             if self._is_chain:
                 chain.add_squares(seeds(outputs), sums)
                 return ()
-        tape = Tape(self._parameters, len(inputs), self._rowless)
+        tape = Tape(self._parameters, inputs, self._known)
         with tape:
             outputs = self._run(inputs.detach())
         escaped = tape.escaped(outputs)

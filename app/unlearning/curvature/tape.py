@@ -10,6 +10,7 @@ the caller can turn to a slower way: a parameter is never silently skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,16 +21,25 @@ from torch.autograd.graph import GradientEdge, Node
 from app.unlearning.curvature.rules import RULES
 from app.unlearning.curvature.rules.derived import DerivedUse
 from app.unlearning.curvature.rules.use import Use
+from app.unlearning.curvature.tapping import ANCHOR, Handover, Receiver, Tap
 from app.unlearning.curvature.watch import Watch
 
 _SEQUENCES = (list, tuple)
 
-_ANCHOR = torch.zeros((), requires_grad=True)
-"""Where every backward pass ends: what plain data is tied to, so that it has a gradient."""
 
-Receiver = Callable[[list[Use], Tensor], None]
-"""Takes the uses of one operation and the gradient at its output. It may empty the list, and the
-tape then lets go of what they hold."""
+@dataclass
+class Known:
+    """What earlier passes have shown about a network; all passes over it share this.
+
+    Attributes:
+        rowless: Which of the questions that :meth:`Tape.is_rowless` is asked during a pass were
+            answered how.
+        scalars: For the shape of an input row, how many scalars of the output of each recorded
+            operation belong to a row.
+    """
+
+    rowless: dict[int, bool] = field(default_factory=dict)
+    scalars: dict[torch.Size, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Tape(Watch):
@@ -40,25 +50,24 @@ class Tape(Watch):
         tapped_scalars: Scalars of all tapped outputs together.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], rows: int, rowless: dict[int, bool]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], inputs: Tensor, known: Known) -> None:
         """Prepare to record.
 
         Args:
             parameters: The tracked parameters; their positions are the slots.
-            rows: Rows of the batch; axis 0 of the inputs.
-            rowless: Which of the questions that :meth:`is_rowless` is asked during a pass were
-                answered how; filled while recording, and to be shared by all passes over the
-                same model.
+            inputs: (rows, ...).
+            known: What is known about the network; added to.
         """
         super().__init__()
-        self.rows = rows
+        self.rows, self._shape = len(inputs), inputs.shape[1:]
         self.tapped_scalars = 0
+        self._scalars: list[int] = []
         self._parameters = tuple(parameters)
         self._slots = {id(parameter): slot for slot, parameter in enumerate(parameters)}
         self._derived: list[tuple[Tensor, frozenset[int]]] = []
-        self._rowless, self._questions = rowless, 0
+        self._known, self._questions = known, 0
         self._taps: list[tuple[list[Use], GradientEdge]] = []
-        self._handover, self._is_listening = _Handover(), False
+        self._handover, self._is_listening = Handover(), False
 
     def run(
         self, operation: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -87,9 +96,10 @@ class Tape(Watch):
         the length; in later batches the number of rows may happen to equal that of positions.
         """
         self._questions += 1
-        if self._questions not in self._rowless and self.rows > 1:
-            self._rowless[self._questions] = length != self.rows
-        return self._rowless.get(self._questions, False)
+        answers = self._known.rowless
+        if self._questions not in answers and self.rows > 1:
+            answers[self._questions] = length != self.rows
+        return answers.get(self._questions, False)
 
     @property
     def uses(self) -> list[Use]:
@@ -114,8 +124,9 @@ class Tape(Watch):
         """
         if self._derived:
             uses = [own for use in uses for own in self._of_parameters(use)]
+        self._scalars.append(output.numel() // self.rows)
         self.tapped_scalars += output.numel()
-        tapped: Any = output if output.requires_grad else _Tap.apply(output, _ANCHOR, is_view)
+        tapped: Any = output if output.requires_grad else Tap.apply(output, ANCHOR, is_view)
         node, place = tapped.grad_fn, tapped.output_nr
         # The graph lives as long as the outputs do, without an owner in every edge.
         self._taps.append((list(uses), GradientEdge(node, place)))
@@ -139,7 +150,7 @@ class Tape(Watch):
             self._is_listening = True
         self._handover.receiver = receiver
         try:
-            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[_ANCHOR])
+            torch.autograd.backward(outputs, seed, retain_graph=keep, inputs=[ANCHOR])
         finally:
             self._handover.receiver = None
 
@@ -177,7 +188,10 @@ class Tape(Watch):
                 yield uses, gradient
 
     def escaped(self, outputs: Tensor) -> dict[int, str]:
-        """Find tracked parameters whose uses were not all recorded.
+        """Find tracked parameters whose uses were not all recorded, or not as they were before.
+
+        Where an operation is given more or less of each row than in another batch, it depends on
+        the rows what it is given, and which scalars are whose cannot be known.
 
         Args:
             outputs: What the recorded forward pass returned.
@@ -186,6 +200,9 @@ class Tape(Watch):
             Slot to the operation that used it without a rule.
         """
         found: dict[int, str] = {}
+        scalars = tuple(self._scalars)
+        if self._known.scalars.setdefault(self._shape, scalars) != scalars:
+            found = dict.fromkeys((use.slot for use in self.uses), "what it meets depends on rows")
         for consumer, leaf in _leaves(outputs):
             slot = self._slots.get(id(leaf))
             if slot is not None:
@@ -224,45 +241,6 @@ class Tape(Watch):
         derived, sources = self._derived[use.slot - own]
         for slot in sorted(sources):
             yield DerivedUse(slot, self._parameters[slot], derived, use, self.rows)
-
-
-class _Handover:
-    """Passes gradients on to whoever wants them at the moment.
-
-    The graph holds this and not the tape: the tape holds parts of the graph, and a cycle through
-    the graph's nodes would never be freed.
-    """
-
-    def __init__(self) -> None:
-        self.receiver: Receiver | None = None
-
-    def __call__(self, uses: list[Use], place: int, gradients: tuple[Tensor | None, ...]) -> None:
-        gradient = gradients[place]
-        if self.receiver is not None and gradient is not None:
-            self.receiver(uses, gradient)
-
-
-class _Tap(torch.autograd.Function):
-    """The identity on plain data, which makes it part of a graph."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # torch gives the context no public type
-        output: Tensor,
-        anchor: Tensor,  # noqa: ARG004 - it is what requires a gradient
-        is_view: bool,
-    ) -> Tensor:
-        """Pass the output on."""
-        if is_view:
-            return output.view_as(output)
-        # Not a view, so that an activation may still overwrite it in place.
-        ctx.mark_dirty(output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:  # noqa: ARG004
-        """End the backward pass: there is nothing before plain data."""
-        return None, None, None
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

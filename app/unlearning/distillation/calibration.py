@@ -79,7 +79,8 @@ def calibrate(material: Material, forget: Tensor, holdout: Tensor, mix: ClassMix
         temperature = temperature_beside(holdout, seen.answers, seen.labels, mix.hard)
     forget, holdout = ((x / temperature).log_softmax(1) for x in (forget, holdout))
     kept = _BEYOND if next(material.split.body.parameters(), None) is not None else 0.0
-    beyond = 0.0 if mix.biased else kept
+    # A share of the reference's own logits; sharpening magnifies what it takes off, too.
+    beyond = 0.0 if mix.biased else kept * min(1.0, temperature)
     answers = stretched(forget, gone.answers, beyond)
     errors = (_ERRORS_BIASED if mix.biased else _ERRORS) * (_FEW_ERRORS if few else 1.0)
     unseen = evaluated(holdout, seen.labels)

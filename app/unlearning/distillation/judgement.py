@@ -3,7 +3,8 @@
 ``J`` is the largest of four distances, each in units of what a result may miss by: mean loss and
 accuracy of the deleted rows (0.3 of the way from the network to the target), membership AUC (0.03)
 and held-out accuracy (0.01 below what is asked for). ``J <= 1`` reads: would pass, if the reference
-is right. A tolerance is never finer than what one row can change.
+is right. A tolerance is never finer than what one row can change. The last two are measured on
+held-out rows, and are refused already where a standard error more would be too far.
 """
 
 from dataclasses import dataclass, replace

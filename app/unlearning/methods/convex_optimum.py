@@ -8,6 +8,7 @@ in float32 as long as its error, measured at the start, is far below the gradien
 returned is judged in float64. Where this gets stuck, a small Hessian is factorised.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ _FEW = 32
 # Steps after which forming a small one is cheaper than going on.
 _PATIENCE = 60
 _PAIRS = 20
+# How much shorter steps are to become over a few of them, or the curvature is taken anew.
+_WATCHED, _WORTHWHILE = 8, 12.0
 # How many times the error of float32 a gradient must be for it.
 _TRUSTED = 20.0
 _DAMPINGS = (0.0, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
@@ -112,6 +115,7 @@ class _Search:
         self._formed = 0
         self._base: Callable[[Tensor], Tensor] | None = None
         self._pairs = SecantPairs(_PAIRS)
+        self._lengths: deque[float] = deque(maxlen=_WATCHED + 1)
         self._next: Tensor | None = None
         self.theta = {name: problem.parameters[name].double() for name in selection.names}
         self._start = selection.gather(self.theta)
@@ -147,6 +151,8 @@ class _Search:
         count = len(self._gradient)
         directly = count <= DENSE_LIMIT and (directly or count <= _FEW)
         way = self._by_factorisation if directly else self._step
+        if not directly:
+            self._renew()
         if self._move(way()):
             return True
         if self._is_narrow:
@@ -181,18 +187,24 @@ class _Search:
             self._next = -self._pairs.applied(self._gradient, self._base)
         return self._next
 
+    def _renew(self) -> None:
+        """Take the curvature anew where steps have become little shorter of late."""
+        self._lengths.append(float(self._step().norm()))
+        if self._lengths[0] < _WORTHWHILE * self._lengths[-1] and len(self._lengths) > _WATCHED:
+            self._base = self._next = None
+            self._pairs.clear()
+            self._lengths.clear()
+
     def _widen(self) -> None:
         """Go on in float64."""
         self._is_narrow = False
         self._see(*self._objective.loss_and_gradient(self.theta))
 
     def _move(self, step: Tensor) -> bool:
-        """Go along the step to where the objective is about least.
-
-        Halves the way until the objective, or near the optimum the gradient, is smaller.
+        """Go along the step to where the objective is about least, by halves if need be.
 
         Returns:
-            Whether it is; if not, nothing has moved.
+            Whether the objective, or near the optimum the gradient, is smaller; else nothing moved.
         """
         objective, old = self._objective, self._gradient
         direction = self._selection.scatter(step)
@@ -221,12 +233,9 @@ class _Search:
         self._next = None
 
     def _by_factorisation(self) -> Tensor:
-        curvature = EditedCurvature(
-            in_float64(self._problem),
-            self.theta,
-            self._selection,
-            rows=Float64Rows(self._problem.edited),
-        )
+        rows = Float64Rows(self._problem.edited)
+        precise = in_float64(self._problem)
+        curvature = EditedCurvature(precise, self.theta, self._selection, rows=rows)
         block = curvature.block()
         self._formed += curvature.rows
         # Without weight decay collinear features make H singular; the least damping that factors

@@ -131,7 +131,8 @@ def set_gradients(
     )
     decay = problem.objective.weight_decay
     for (name, tensor), part in zip(theta.items(), parts, strict=True):
-        tensor.grad = (part + decay * tensor.detach()) * selection.masks[name]
+        # In this order: sparse gradients, of tables of embeddings, can be added to others only.
+        tensor.grad = (decay * tensor.detach() + part) * selection.masks[name]
 
 
 def restore(theta: Mapping[str, Tensor], start: Mapping[str, Tensor], selection: Selection) -> None:

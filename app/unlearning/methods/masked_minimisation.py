@@ -72,7 +72,7 @@ def minimise(
     Args:
         problem: The problem; its network is read, never written.
         selection: What may change; at least one scalar.
-        solver: ``optimum`` is Newton's method on a convex model; ``auto`` takes the block up to
+        solver: ``optimum`` goes to the optimum of a convex model; ``auto`` takes the block up to
             :data:`BLOCK_LIMIT` scalars, L-BFGS while a full pass is cheap, Adam on mini-batches
             otherwise.
         iterations: Most steps of the solver; None for its default.

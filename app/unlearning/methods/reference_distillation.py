@@ -4,9 +4,9 @@ What a network that never saw the deleted rows would say of them is unknown, but
 cheaply: a *fresh* head fitted on retained rows, on the features of the network's own first layers,
 never saw them. Its answers, calibrated on held-out rows, are the targets; a masked part of the
 original head moves until the deleted rows answer like that while all else stays; the reference is
-thrown away. Held-out rows serve a temperature, an offset and the choice of a snapshot, never a
+thrown away. Held-out rows serve a temperature, offsets and the choice of a snapshot, never a
 gradient. Reference and targets also say how far the result is from where it should be: the
-judgement J, above 1 the result would not pass if the reference is right, and is refused.
+judgement J, above 1 the result might not pass even if the reference is right, and is refused.
 
 Evidence of behaviour, not a proof of deletion: the layers before the head stay as they are.
 Chundawat et al. (AAAI 2023) distil a teacher that knows nothing at all into the deleted rows; a

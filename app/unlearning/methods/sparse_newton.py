@@ -1,17 +1,18 @@
 """Newton-type minimisation of the edited loss over the scalars that gain most by it.
 
 The selection takes each scalar's own Newton decrement ``g^2 / (h + damping)`` on the edited data;
-large curvature alone, offered for comparison, marks scalars that move least, and the greedy rule
-keeps scalars that gain the same thing from being chosen together. On the selection the edited loss
-is minimised by whatever suits its size: a few hundred scalars by damped Newton steps on the
-explicit Gauss-Newton block (Mehta et al. 2022 restrict the removal step of Sekhari et al. 2021 to a
-block in this way), more by limited-memory quasi-Newton or Adam steps, which need one gradient each.
-Whatever does not lower the edited loss is not taken.
+large curvature alone, offered for comparison, marks scalars that move least. On convex models the
+greedy rule keeps scalars that gain the same thing from being chosen together, in several rounds. On
+the selection the edited loss is minimised by whatever suits its size: a few hundred scalars by
+damped Newton steps on the explicit Gauss-Newton block (Mehta et al. 2022 restrict the removal step
+of Sekhari et al. 2021 to a block in this way), more by limited-memory quasi-Newton or Adam steps,
+which need one gradient each. Whatever does not lower the edited loss is not taken.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from app.unlearning.convexity import is_convex
 from app.unlearning.methods.by_curvature import ByCurvature
 from app.unlearning.methods.masked_minimisation import Minimised, Solver, minimise, suited
 from app.unlearning.methods.ranking import Chosen, Rule, Scope, select_ranked
@@ -25,6 +26,10 @@ from app.unlearning.update import Update
 # Candidates are the last layers that hold this many times what may change: enough to choose from,
 # and everything below is run only once.
 _CANDIDATES = 4
+# Times a selection on a convex model is completed; more gain next to nothing.
+_COMPLETED = 4
+
+Select = Literal["auto", Rule]
 
 
 @register("sparse_newton")
@@ -43,11 +48,12 @@ class SparseNewton(ByCurvature):
     fraction: float = hyperparameter(
         0.05, "Share of the trainable scalars that may change.", minimum=0, maximum=1
     )
-    select: Rule = hyperparameter(
-        "decrement",
+    select: Select = hyperparameter(
+        "auto",
         "Ranks the candidates: each scalar's own Newton decrement; greedily what each gains beside "
         "those chosen before it, by the curvature between up to 2048 of them; the magnitude of its "
-        "gradient; or its curvature alone, the largest or the smallest first.",
+        "gradient; or its curvature alone, the largest or the smallest first. Auto is greedy on a "
+        "convex model and takes the decrement on a network.",
     )
     budget: Budget = hyperparameter(
         "global", "Rank all candidates together, or give each layer or tensor its share."
@@ -59,7 +65,7 @@ class SparseNewton(ByCurvature):
     )
     solver: Solver = hyperparameter(
         "auto",
-        "Newton's method to the optimum of a convex model, Newton steps on the explicit block, "
+        "Quasi-Newton steps to the optimum of a convex model, Newton steps on the explicit block, "
         "L-BFGS, Adam, or what suits the model and the size of the problem.",
     )
     iterations: int | None = hyperparameter(
@@ -73,9 +79,10 @@ class SparseNewton(ByCurvature):
     )
     learning_rate: float = hyperparameter(1e-2, "Step size of Adam.", above=0, maximum=1)
     batch_size: int = hyperparameter(128, "Rows of an Adam step.", minimum=1, maximum=65536)
-    reselections: int = hyperparameter(
-        0,
-        "Times the selection is completed at the point reached; the share is split evenly.",
+    reselections: int | None = hyperparameter(
+        None,
+        "Times the selection is completed at the point reached; the share is split evenly. Null: 4 "
+        "on a convex model, none on a network.",
         minimum=0,
         maximum=100,
     )
@@ -94,6 +101,7 @@ class SparseNewton(ByCurvature):
             NotApplicable: The optimum of a model that is not convex is asked for.
             NotConverged: A convex model's optimum was not reached.
         """
+        convex = is_convex(problem.model, problem.objective)
         solver = suited(self.solver, problem)
         if solver == "optimum":
             problem = problem.with_all_retained()
@@ -101,8 +109,7 @@ class SparseNewton(ByCurvature):
         names = tuple(problem.parameters)
         if self.scope == "tail":
             names = tail_names(problem.model, _CANDIDATES * count)
-        # Every round adds at least one scalar.
-        rounds = 0 if problem.nothing_changes else min(count, 1 + self.reselections)
+        rule, rounds = self._rule(convex), self._rounds(convex, count, problem)
         part = truncate(problem, names) if rounds else problem
         selection = Selection({})
         evaluations = 0
@@ -116,7 +123,7 @@ class SparseNewton(ByCurvature):
                 self.budget,
                 self.damping,
                 selection,
-                rule=self.select,
+                rule=rule,
                 how=self.estimating,
             )
             selection = chosen.selection
@@ -144,6 +151,7 @@ class SparseNewton(ByCurvature):
             diagnostics={
                 "estimator": choices[-1].estimator if choices else "",
                 "curvature_fallbacks": list(choices[-1].fallbacks) if choices else [],
+                "selected_by": rule,
                 "first_layers_run_once": len(part.parameters) < len(problem.parameters),
                 "solvers": [m.solver for m in minima],
                 "steps": [m.steps for m in minima],
@@ -152,3 +160,18 @@ class SparseNewton(ByCurvature):
                 "edited_loss_after": minima[-1].loss_after if minima else None,
             },
         )
+
+    def _rule(self, convex: bool) -> Rule:
+        if self.select != "auto":
+            return self.select
+        return "greedy" if convex else "decrement"
+
+    def _rounds(self, convex: bool, count: int, problem: Problem) -> int:
+        """Return how often scalars are selected; every round adds at least one."""
+        if problem.nothing_changes:
+            return 0
+        again = self.reselections
+        if again is None:
+            # Where all may change there is nothing to choose.
+            again = _COMPLETED if convex and count < problem.parameter_count else 0
+        return min(count, 1 + again)

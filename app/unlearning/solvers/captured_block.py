@@ -76,10 +76,17 @@ def captured_block(
     if not touched.masks:
         raise NotApplicable("nothing is selected")
     jacobian = SelectedJacobian(model, touched, parameters or {})
-    block = _Block(jacobian)
-    with evaluating(model):
+
+    def summed() -> _Block:
+        block = _Block(jacobian)
         for batch in _sized(rows, jacobian, batch_size):
             block.add(batch, objective)
+        return block
+
+    with evaluating(model):
+        block = summed()
+        if jacobian.is_mixed and not isinstance(rows, Iterator):
+            block = summed()
     return block.mean()
 
 

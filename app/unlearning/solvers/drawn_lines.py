@@ -17,6 +17,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_LEAST_LEFT = 1e-4
+"""Share of its diagonal that a scalar is left with at least."""
+
 
 def inclusion(weights: Tensor, count: int) -> Tensor:
     """Return probabilities ``min(1, c w)`` whose sum is ``count``, or less if few rows weigh.
@@ -52,21 +55,21 @@ def preconditioner(lines: Tensor, diagonal: Tensor, floor: float) -> Callable[[T
         floor: The least D may be, >= 0, in the units of h.
 
     Returns:
-        From a vector (k,), float64, to P^-1 times it.
+        From a vector (k,), float64, to P^-1 times it; of P, only the diagonal h if all else fails.
     """
     left = diagonal - lines.square().sum(0).double()
-    # What is left of a scalar that the lines hold altogether is rounding.
-    left = left.clamp(min=floor).maximum(torch.finfo(lines.dtype).eps * diagonal)
-    root = left.rsqrt()
+    # Of a scalar that the lines hold altogether nothing is left but rounding.
+    root = left.clamp(min=floor).maximum(_LEAST_LEFT * diagonal).rsqrt()
     scaled = lines * root.to(lines.dtype)
+    factor, failure = _factor(scaled)
+    if failure:
+        # Lines that are all but dependent take more digits.
+        scaled = scaled.double()
+        factor, failure = _factor(scaled)
+    if failure:
+        return lambda v: v / diagonal
     if len(lines) >= len(diagonal):
-        inner = (scaled.t() @ scaled).double()
-        inner.diagonal().add_(1.0)
-        factor = torch.linalg.cholesky(inner)
         return lambda v: root * torch.cholesky_solve((root * v)[:, None], factor)[:, 0]
-    inner = (scaled @ scaled.t()).double()
-    inner.diagonal().add_(1.0)
-    factor = torch.linalg.cholesky(inner)
 
     def apply(vector: Tensor) -> Tensor:
         inside = root * vector
@@ -74,3 +77,12 @@ def preconditioner(lines: Tensor, diagonal: Tensor, floor: float) -> Callable[[T
         return root * (inside - (shares[:, 0].to(scaled.dtype) @ scaled).double())
 
     return apply
+
+
+def _factor(scaled: Tensor) -> tuple[Tensor, bool]:
+    """Factorise one plus the smaller Gram matrix of the lines, float64; whether that failed."""
+    tall = len(scaled) >= scaled.shape[1]
+    inner = (scaled.t() @ scaled if tall else scaled @ scaled.t()).double()
+    inner.diagonal().add_(1.0)
+    factor, failure = torch.linalg.cholesky_ex(inner)
+    return factor, bool(failure)

@@ -145,7 +145,7 @@ class _Linearised:
         """Return J^T u for u = ``seed``, one tensor per leaf."""
         if not self._outputs.requires_grad:
             return tuple(torch.zeros_like(leaf) for leaf in self._leaves)
-        return torch.autograd.grad(
+        found = torch.autograd.grad(
             self._outputs,
             self._leaves,
             seed,
@@ -154,6 +154,8 @@ class _Linearised:
             allow_unused=True,
             materialize_grads=True,
         )
+        # Tables of embeddings may have sparse gradients, which know few operations.
+        return tuple(part.to_dense() if part.is_sparse else part for part in found)
 
 
 class _Count:

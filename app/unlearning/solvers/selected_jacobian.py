@@ -15,7 +15,7 @@ from torch.func import functional_call
 from app.unlearning.curvature.evaluation import outputs_of
 from app.unlearning.curvature.row_by_row import agree, require_independent_rows, row_gradients
 from app.unlearning.curvature.rules.use import Factors, Use
-from app.unlearning.curvature.tape import Tape
+from app.unlearning.curvature.tape import Known, Tape
 from app.unlearning.errors import NotApplicable
 from app.unlearning.selection.selection import Selection
 from app.unlearning.solvers.products import Products, product_reader
@@ -29,6 +29,8 @@ class SelectedJacobian:
 
     Attributes:
         size: |S|.
+        is_mixed: The rules were given up after batches that they seemed to cover: what the network
+            does depends on its rows, and nothing read off so far is to be trusted.
         width: Scalars at the outputs of the recorded operations for one row, once the network has
             been checked: a measure of memory.
     """
@@ -59,11 +61,12 @@ class SelectedJacobian:
         self._model = model
         self._tracked = [self._values[name] for name in selection.masks]
         self._index = [mask.flatten().nonzero()[:, 0] for mask in selection.masks.values()]
-        self._rowless: dict[int, bool] = {}
+        self._known = Known()
         self._by_rules = True
         self._checked_rows = 0
+        self._recorded = 0
         self.size = sum(len(index) for index in self._index)
-        self.width = 0
+        self.width, self.is_mixed = 0, False
 
     def record(self, inputs: Tensor) -> "Recording | None":
         """Run the network on a batch.
@@ -73,8 +76,11 @@ class SelectedJacobian:
         """
         self.check(inputs)
         recording = self._record(inputs) if self._by_rules else None
-        self._by_rules = recording is not None and recording.is_complete
-        return recording if self._by_rules else None
+        if recording is not None and recording.is_complete:
+            self._recorded += 1
+            return recording
+        self.is_mixed, self._by_rules = self._recorded > 0, False
+        return None
 
     def check(self, inputs: Tensor) -> None:
         """See whether the rules cover the network, unless that is known; two rows suffice.
@@ -104,7 +110,7 @@ class SelectedJacobian:
         return outputs_of(lambda rows: functional_call(self._model, self._values, (rows,)), inputs)
 
     def _record(self, inputs: Tensor) -> "Recording":
-        tape = Tape(self._tracked, len(inputs), self._rowless)
+        tape = Tape(self._tracked, inputs, self._known)
         with tape:
             outputs = self.run(inputs)
         self.width = tape.tapped_scalars // max(1, len(inputs))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from app.unlearning.curvature.tape import Tape
+from app.unlearning.curvature.tape import Known, Tape
 
 
 def _check(model: nn.Module, inputs: Tensor) -> None:
@@ -21,7 +21,7 @@ def _check(model: nn.Module, inputs: Tensor) -> None:
         torch.autograd.grad(model(inputs[r : r + 1]), parameters, seed[r : r + 1])
         for r in range(rows)
     ]
-    tape = Tape(parameters, rows, {})
+    tape = Tape(parameters, torch.empty(rows, 0), Known())
     with tape:
         outputs = model(inputs)
     assert not tape.escaped(outputs)
@@ -122,7 +122,7 @@ def test_a_batch_norm_computes_what_torch_computes() -> None:
     norm = _randomised(nn.BatchNorm2d(4)).double().eval()
     torch.manual_seed(1)
     inputs = torch.randn(3, 4, 2, 2, dtype=torch.float64)
-    with Tape(list(norm.parameters()), 3, {}):
+    with Tape(list(norm.parameters()), torch.empty(3, 0), Known()):
         recorded = norm(inputs)
     assert_close(recorded, norm(inputs))
 

@@ -17,6 +17,7 @@ from app.unlearning.curvature import (
 )
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.errors import NotApplicable
+from app.unlearning.methods.masked_descent import masked_descent
 from app.unlearning.objective import LossName, Objective
 from app.unlearning.rows import TensorRows
 from app.unlearning.selection import Selection
@@ -149,6 +150,26 @@ def test_sparse_gradients_are_gradients(kind: Any, fallback: Any) -> None:
     assert bool(values[0].any())
 
 
+def test_sparse_gradients_have_products_and_steps() -> None:
+    found = []
+    for sparse in (False, True):
+        table = nn.Embedding(6, 3, sparse=sparse)
+        case = case_of(lambda n, x: torch.tanh(n.layer((2 * x.abs()).long() % 6)).mean(1), table)
+        everything = Selection.everything(dict(case.model.named_parameters()))
+        product = ggn_vector_product(case.model, case.objective, case.rows, everything)
+        problem = replace(
+            network("deletion"), model=case.model, retained=case.rows, retained_total=5
+        )
+        descent = masked_descent(problem, everything, learning_rate=0.1, steps=3, batch_size=2)
+        found.append([
+            product(torch.arange(18, dtype=torch.float64)),
+            EditedLoss(problem).gradient(problem.parameters)["layer.weight"],
+            descent.values["layer.weight"],
+        ])
+    for dense, sparse_too in zip(*found, strict=True):
+        assert_close(sparse_too, dense, rtol=1e-9, atol=1e-14)
+
+
 def test_a_layer_that_meets_three_parts_of_a_row_needs_no_fallback() -> None:
     case = case_of(
         lambda n, x: sum(n.layer(x[:, part]) for part in range(3)), nn.Linear(4, 3), shape=(3, 4)
@@ -231,3 +252,34 @@ def test_parameters_put_through_a_layer_need_no_fallback() -> None:
     found = empirical_fisher_diagonal(case.model, case.objective, case.rows)
     assert not found.fallbacks
     assert_close(flatten(found.values), looped_fisher(case), rtol=1e-9, atol=1e-13)
+
+
+def test_rules_that_turn_out_not_to_hold_leave_nothing_behind() -> None:
+    """Experts see as many tokens as the rows send them; two rows may look like a batch to them."""
+
+    def run(net: Any, inputs: Tensor) -> Tensor:
+        outputs = inputs.new_zeros(*inputs.shape[:2], 3)
+        for expert, sent in zip(net.layer, (inputs[..., 0] > 0, inputs[..., 0] <= 0), strict=True):
+            outputs = outputs.index_put((sent,), expert(inputs[sent]))
+        return outputs.sum(1)
+
+    case = case_of(run, nn.ModuleList(nn.Linear(4, 3) for _ in range(2)), shape=(4, 4))
+    with torch.no_grad():
+        signs = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+        case.rows.inputs[..., 0] = case.rows.inputs[..., 0].abs() * (2 * signs - 1)
+    # Of the first two rows each expert sees two tokens each, and of the first four two on average.
+    four = case.rows.take(torch.arange(4))
+    for last in (case.rows.take(torch.tensor([4])), case.rows.take(torch.tensor([4, 0, 1]))):
+        batches = [four, last]
+        joined = TensorRows(
+            torch.cat([b.inputs for b in batches]), torch.cat([b.targets for b in batches])
+        )
+        expected = replace(case, rows=joined)
+        everything = Selection.everything(dict(case.model.named_parameters()))
+
+        found = empirical_fisher_diagonal(case.model, case.objective, batches)
+        block = captured_block(case.model, case.objective, batches, everything)
+
+        assert found.fallbacks
+        assert_close(flatten(found.values), looped_fisher(expected), rtol=1e-9, atol=1e-13)
+        assert_close(block, dense_ggn(expected), rtol=1e-9, atol=1e-13)

@@ -1,5 +1,7 @@
 """The search on convex models: how far it comes, by which way, and on which scalars."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from app.unlearning.objective import LossName, Objective
 from app.unlearning.problem import Problem
 from app.unlearning.rows import TensorRows, empty
 from app.unlearning.selection import Selection
-from app.unlearning.update import apply_update
+from app.unlearning.update import JSON, Update, apply_update
 from tests.unlearning.methods.problems import flat, linear, network
 
 DECAY = 1e-3
@@ -93,8 +95,11 @@ def test_what_is_left_of_the_way_is_what_was_asked_for(accuracy: float) -> None:
         assert found.gradient_evaluations < exactly.gradient_evaluations
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "mean_squared_error"])
-def test_several_outputs_reach_their_optimum(name: LossName) -> None:
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [("cross_entropy", DECAY), ("mean_squared_error", DECAY), ("mean_squared_error", 0.0)],
+)
+def test_several_outputs_reach_their_optimum(name: LossName, decay: float) -> None:
     draw = torch.Generator().manual_seed(5)
     X = torch.randn(150, 30, generator=draw, dtype=torch.float64)
     X *= torch.rand(150, 1, generator=draw).double().pow(-0.7)
@@ -104,7 +109,7 @@ def test_several_outputs_reach_their_optimum(name: LossName) -> None:
     model = nn.Sequential(nn.Linear(30, 4).double()).eval()
     problem = Problem(
         model=model,
-        objective=Objective(name, DECAY),
+        objective=Objective(name, decay),
         kind="deletion",
         forget=TensorRows(X[:10], targets[:10]),
         replacement=empty(),
@@ -119,10 +124,10 @@ def test_several_outputs_reach_their_optimum(name: LossName) -> None:
     assert sum(float(g.square().sum()) for g in gradient.values()) ** 0.5 <= 1.1e-10
     if name == "mean_squared_error":
         A = torch.cat([X[10:], torch.ones(140, 1).double()], 1)
-        H = 2 * A.T @ A / (4 * 140) + DECAY * torch.eye(31).double()
+        H = 2 * A.T @ A / (4 * 140) + decay * torch.eye(31).double()
         wanted = torch.linalg.solve(H, 2 * A.T @ y[10:] / (4 * 140))
         reached = torch.cat([found.theta["0.weight"].t(), found.theta["0.bias"][None]])
-        assert_close(reached, wanted, rtol=0.0, atol=1.1e-10 / DECAY)
+        assert_close(reached, wanted, rtol=0.0, atol=1.1e-10 / float(torch.linalg.eigvalsh(H)[0]))
 
 
 def test_a_gradient_that_float32_cannot_see_is_followed_in_float64() -> None:
@@ -142,6 +147,16 @@ def test_the_heavy_rows_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.unlearning.methods.convex_conditioner._LINES", 0)
     without = convex_optimum(problem, tolerance=1e-8, max_steps=500).gradient_evaluations
     assert with_them < 0.5 * without
+
+
+def test_curvature_of_long_ago_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = heavy_tailed()
+    zero = replace(problem, model=linear(torch.zeros(101, dtype=torch.float64)))
+    anew = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    monkeypatch.setattr("app.unlearning.methods.convex_optimum._WORTHWHILE", 0.0)
+    kept = convex_optimum(zero, tolerance=1e-9, max_steps=500)
+    assert anew.gradient_evaluations < 0.7 * kept.gradient_evaluations
+    assert_close(anew.theta["weight"], kept.theta["weight"], rtol=0.0, atol=2e-6)
 
 
 def heavy_tailed() -> Problem:
@@ -214,6 +229,24 @@ def test_a_sparse_update_lowers_the_edited_loss_and_stays_in_its_budget(
     assert least < after < before
     assert int((flat(changed) != flat(problem.model)).sum()) <= update.selected == 12
     assert update.diagnostics["solvers"] == ["optimum"] * (1 + reselections)
+
+
+def test_unless_told_otherwise_it_selects_greedily_in_rounds() -> None:
+    problem = logistic(60, 400, 40)
+
+    def after(**given: JSON) -> tuple[JSON, Update]:
+        update = make_method("sparse_newton", {"fraction": 0.2, **given}).unlearn(problem)
+        return update.diagnostics["edited_loss_after"], update
+
+    plain, update = after()
+    assert update.diagnostics["selected_by"] == "greedy"
+    assert plain == after(select="greedy", reselections=4)[0]
+    assert float(plain) < float(after(select="decrement", reselections=0)[0])  # type: ignore[arg-type]
+    whole = make_method("sparse_newton", {"fraction": 1.0}).unlearn(problem)
+    assert whole.diagnostics["solvers"] == ["optimum"]
+    on_a_network = make_method("sparse_newton", {"fraction": 0.1}).unlearn(network("deletion"))
+    assert on_a_network.diagnostics["selected_by"] == "decrement"
+    assert len(on_a_network.diagnostics["solvers"]) == 1  # type: ignore[arg-type]
 
 
 def test_the_optimum_of_a_network_is_refused() -> None:

@@ -56,3 +56,17 @@ def test_lines_that_hold_more_than_the_diagonal_leave_the_floor() -> None:
     found = preconditioner(J, h, 0.25)(vector)
 
     assert_close(found, 1 / torch.tensor([4.25, 1.5]).double())
+
+
+@pytest.mark.parametrize(("lines", "scalars"), [(40, 60), (300, 60), (300, 500)])
+def test_dependent_lines_without_a_floor_still_give_a_positive_inverse(
+    lines: int, scalars: int
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    J = torch.randn(lines, scalars, generator=draw, dtype=torch.float64)
+    J *= torch.logspace(-3, 3, scalars, dtype=torch.float64)
+    J[:, scalars // 2 :] = J[:, : scalars - scalars // 2]
+    inverted = preconditioner(J.float(), J.square().sum(0), 0.0)
+    for _ in range(20):
+        vector = torch.randn(scalars, generator=draw, dtype=torch.float64)
+        assert float(vector @ inverted(vector)) > 0
