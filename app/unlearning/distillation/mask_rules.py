@@ -81,7 +81,9 @@ def gain_scores(
     for inputs, wanted in _batches(forget):
         outputs = head(inputs)
         direction = output_gradient(objective, outputs.detach(), wanted) / len(forget)
-        parts = torch.autograd.grad(outputs, list(named.values()), direction)
+        parts = torch.autograd.grad(
+            outputs, list(named.values()), direction, allow_unused=True, materialize_grads=True
+        )
         for name, part in zip(named, parts, strict=True):
             gradient[name] += part
     count = sum(h.numel() for h in curvature.values())

@@ -36,7 +36,9 @@ class MaskedAdam:
     def step(self, loss: Tensor, factor: float) -> None:
         """Make one step on ``loss``, its size multiplied by ``factor``."""
         self._steps += 1
-        parts = torch.autograd.grad(loss, list(self.theta.values()))
+        parts = torch.autograd.grad(
+            loss, list(self.theta.values()), allow_unused=True, materialize_grads=True
+        )
         pairs = zip(parts, self._positions, strict=True)
         gradient = torch.cat([part.reshape(-1)[positions] for part, positions in pairs])
         first, second = _BETAS
@@ -50,7 +52,6 @@ class MaskedAdam:
                 self.theta.values(), self._positions, moves, strict=True
             ):
                 tensor.view(-1).index_add_(0, positions, move)
-
             self._total += self._selected()
             self._summed += 1
 

@@ -91,6 +91,26 @@ def test_every_rule_moves_exactly_its_share_and_nothing_below_the_head(rule: str
     assert set(update.values) <= {"5.weight", "5.bias", "7.weight", "7.bias"}
 
 
+class Spare(nn.Linear):
+    """A layer with a parameter that it never uses."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        self.load_state_dict(layer.state_dict())
+        self.spare = nn.Parameter(torch.ones(50))
+
+
+@pytest.mark.parametrize("rule", ["energy", "warm", "decrement", "random", "curvature"])
+def test_a_parameter_that_is_never_used_stays_as_it_is(rule: str) -> None:
+    problem = overfitted()
+    layer = problem.model[7]  # type: ignore[index]  # a plain sequence
+    problem.model[7] = Spare(layer)  # type: ignore[operator]  # as above
+    update = distil(problem, mask=rule, fraction=1.0, steps=40, passes=2)
+    assert "7.weight" in update.values
+    spare = update.values.get("7.spare")
+    assert spare is None or torch.equal(spare, torch.ones(50))
+
+
 def test_a_fraction_larger_than_the_head_takes_the_head() -> None:
     problem = overfitted()
     update = distil(problem, fraction=1.0, head=1, steps=40, passes=2)
