@@ -45,7 +45,7 @@ MOST_ROWS = 65_536
 FEWEST_ROWS = 256
 PARAMETER_ROWS = 4e10
 """Rows times parameters that the job may cost: some minutes on one core."""
-BATCH_ROWS = 256
+BATCH_ROWS = 128
 GROUP_PARAMETERS = 8_000_000
 """Parameters differentiated at a time; their scratch is a few times 4 bytes each."""
 

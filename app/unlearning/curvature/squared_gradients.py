@@ -193,7 +193,7 @@ class SquaredGradients:
             # Twice the same, with half the squares: several passes go other ways than a single one.
             seeds = [seed * math.sqrt(0.5)] * 2
             escaped = self._add_by_rules(inputs, lambda _: seeds, tuple(totals.values()))
-            return escaped, [_sample(total).clone() for total in totals.values()]
+            return escaped, [spread_scalars(total).clone() for total in totals.values()]
         finally:
             if is_lent:
                 for total in totals.values():
@@ -209,7 +209,7 @@ class SquaredGradients:
             for gradients in row_gradients(self._run, chosen, inputs, [seed]):
                 for slot, gradient in zip(group, gradients, strict=True):
                     if gradient is not None:
-                        samples[slot].sub_(_sample(gradient).square())
+                        samples[slot].sub_(spread_scalars(gradient).square())
                 # The next row's gradients are made while this frame is still here.
                 del gradients, gradient
         differences = {
@@ -228,9 +228,14 @@ class SquaredGradients:
         )
 
 
-def _sample(values: Tensor) -> Tensor:
+def spread_scalars(values: Tensor) -> Tensor:
     """Return scalars at even distances; an odd distance does not keep to single columns."""
-    return values.reshape(-1)[:: max(1, values.numel() // _SAMPLE) | 1]
+    distance = max(1, values.numel() // _SAMPLE) | 1
+    if values.is_contiguous():
+        return values.view(-1)[::distance]
+    # Gradients of linear layers are transposed, and flattening them would copy them.
+    positions = torch.arange(0, values.numel(), distance, device=values.device)
+    return values[torch.unravel_index(positions, values.shape)]
 
 
 def _misfit(error: Exception) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from app.unlearning.curvature import empirical_fisher_diagonal, ggn_diagonal
+from app.unlearning.curvature.squared_gradients import spread_scalars
 from app.unlearning.objective import Objective
 from app.unlearning.rows import TensorRows
 from benchmarks.diagonals.allocations import peak_bytes
@@ -107,6 +108,14 @@ def test_the_check_samples_large_parameters(monkeypatch: pytest.MonkeyPatch) -> 
             rtol=1e-9,
             atol=1e-12,
         )
+
+
+def test_a_transposed_gradient_is_sampled_without_a_copy() -> None:
+    gradient = torch.randn(1500, 1000).t()
+    found: list[torch.Tensor] = []
+    assert peak_bytes(lambda: found.append(spread_scalars(gradient))) < 0.4 * gradient.numel()
+    assert len(found[0]) > 1000
+    assert torch.equal(found[0], spread_scalars(gradient.contiguous()))
 
 
 def test_the_check_leaves_out_no_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
