@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from app.domain.catalog import Version
 from app.domain.edits import Edits
 from app.infra.rows import BadInputs, Overlay, RowStore
-from app.unlearning.architectures import trace_forward
+from app.infra.rows.input_kinds import InputSpec
+from app.unlearning.architectures import Forward, trace_forward
 from app.unlearning.rows import Batch, CappedRows, Rows, TensorRows, empty
+from workers.inputs.base import Encoder
 from workers.inputs.encoder import make_encoder
 from workers.inputs.store_rows import StoreRows
 from workers.inputs.targets import unusable_rows
@@ -57,9 +59,7 @@ class Reader:
         label = self.store.roles.label
         if label is None:
             raise BadInputs("/objective", "the dataset has no label column")
-        encoder = make_encoder(self.version.inputs, self.store.columns)
-        one = encoder.encode(self.store, numbers[:1], values, str(self.device))
-        traced = trace_forward(self.version.architecture, one)
+        encoder, traced = self._traced(numbers, values)
         rows = StoreRows(
             self.store,
             numbers,
@@ -85,13 +85,23 @@ class Reader:
         label = self.store.roles.label
         if label is None or not len(numbers):
             return numbers
-        encoder = make_encoder(self.version.inputs, self.store.columns)
-        one = encoder.encode(self.store, numbers[:1], values, str(self.device))
-        traced = trace_forward(self.version.architecture, one)
+        _, traced = self._traced(numbers, values)
         classes = None if traced is None else traced.outputs
         objective = self.version.objective
         wrong = unusable_rows(self.store, numbers, label, objective, values, classes=classes)
         return np.setdiff1d(numbers, wrong, assume_unique=True)
+
+    def _traced(
+        self, numbers: RowNumbers, values: Overlay
+    ) -> tuple[Encoder[InputSpec], Forward | None]:
+        """Return the encoder, and what the network makes of the first of some rows.
+
+        Raises:
+            BadInputs: The inputs do not fit the columns.
+        """
+        encoder = make_encoder(self.version.inputs, self.store.columns)
+        one = encoder.encode(self.store, numbers[:1], values, str(self.device))
+        return encoder, trace_forward(self.version.architecture, one)
 
 
 def open_reader(root: Path, edits: Edits, version: Version, device: torch.device) -> Reader:
