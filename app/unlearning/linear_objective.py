@@ -85,9 +85,7 @@ class LinearObjective:
             self._keep(position, inputs)
             self.gradient_evaluations += len(inputs)
         self._points = points
-        squares = sum(float(t.square().sum()) for t in values.values())
-        loss = total / self.total + 0.5 * self._decay * squares
-        return loss, self._with_decay(sums, theta)
+        return self._mean(total, values), self._with_decay(sums, theta)
 
     def nearly(
         self, theta: Mapping[str, Tensor], outputs: Sequence[Tensor] | None = None
@@ -107,9 +105,7 @@ class LinearObjective:
             total += point.loss()
             sums.add(point.slope().float(), inputs)
             self.gradient_evaluations += len(inputs)
-        squares = sum(float(t.square().sum()) for t in values.values())
-        loss = total / self.total + 0.5 * self._decay * squares
-        return loss, self._with_decay(sums, theta)
+        return self._mean(total, values), self._with_decay(sums, theta)
 
     def line(
         self,
@@ -156,6 +152,11 @@ class LinearObjective:
     def curved(self) -> Iterator[tuple[Tensor, Point]]:
         """Yield float32 inputs and the outputs at the point of the last gradient, by batches."""
         return zip(self._in_single(), self._points, strict=True)
+
+    def _mean(self, total: float, values: Mapping[str, Tensor]) -> float:
+        """Return the objective at ``values``, all parameters, from the sum of the rows' losses."""
+        squares = sum(float(t.square().sum()) for t in values.values())
+        return total / self.total + 0.5 * self._decay * squares
 
     def _with_decay(self, sums: "_Sums", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         named = {self.weight_name: sums.slope}

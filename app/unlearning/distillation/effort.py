@@ -45,33 +45,6 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> float:
     return total
 
 
-def affordable_passes(
-    share: float, recipe: Recipe | None, *, rows: float, of: int, cost: float, least: int, most: int
-) -> int:
-    """How many passes of the head over its rows a share of a retraining pays for.
-
-    Args:
-        share: Of a retraining's multiply-adds.
-        recipe: Says how many epochs a retraining takes; None: ``most`` passes.
-        rows: Rows of an epoch of it.
-        of: Rows of a pass of the head.
-        cost: Multiply-adds of the head by those of the network, for one row, in (0, 1].
-        least: Never fewer.
-        most: Never more.
-
-    Returns:
-        Passes.
-
-    >>> recipe = Recipe("adam", 1e-3, 64, epochs=30)
-    >>> affordable_passes(0.025, recipe, rows=4000, of=4000, cost=0.07, least=5, most=20)
-    10
-    """
-    if recipe is None:
-        return most
-    passes = share * recipe.epochs * rows / max(1, of) / max(cost, 1e-6)
-    return max(least, min(most, math.floor(passes)))
-
-
 @dataclass(frozen=True)
 class Effort:
     """What a retraining costs, in rows that the head is trained on.
@@ -87,13 +60,25 @@ class Effort:
     cost: float
 
     def times(self, share: float, *, of: int, least: int, most: int) -> int:
-        """How often the head can be trained on ``of`` rows for a share of a retraining.
+        """How often the head can be trained on some rows for a share of a retraining.
 
-        See :func:`affordable_passes`.
+        Args:
+            share: Of a retraining's multiply-adds.
+            of: Rows that the head is trained on each time.
+            least: Never fewer.
+            most: Never more; what is returned if no recipe is known.
+
+        Returns:
+            Times.
+
+        >>> recipe = Recipe("adam", 1e-3, 64, epochs=30)
+        >>> Effort(recipe, rows=4000, cost=0.07).times(0.025, of=4000, least=5, most=20)
+        10
         """
-        return affordable_passes(
-            share, self.recipe, rows=self.rows, of=of, cost=self.cost, least=least, most=most
-        )
+        if self.recipe is None:
+            return most
+        times = share * self.recipe.epochs * self.rows / max(1, of) / max(self.cost, 1e-6)
+        return max(least, min(most, math.floor(times)))
 
     def share(self, *, head: float, network: float) -> float | None:
         """The share of a retraining that some work costs; None if no recipe is known.
