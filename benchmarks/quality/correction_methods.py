@@ -20,6 +20,7 @@ from benchmarks.quality.equal_cost import (
     Correct,
     Spent,
     descend,
+    drawn,
     fine_tuned,
     salient,
     share_of,
@@ -45,8 +46,7 @@ def library(name: str, **parameters: JSON) -> Correct:
 
 def random_mask(problem: Problem, spent: Spent, *, share: float, rate: float) -> Answer:
     """Fifty small steps on scalars drawn at random from the whole network."""
-    scores = random_scores(problem.parameters, problem.generator_seed)
-    mask = select_extreme(scores, budget_count(share, problem.parameter_count))
+    mask = drawn(problem, share)
     return descend(problem, problem, mask, done=share_of(50), rate=rate, batch=64)
 
 

@@ -13,13 +13,13 @@ import torch
 
 from app.unlearning.problem import Problem
 from app.unlearning.rows import Rows, TensorRows
-from app.unlearning.selection import budget_count, random_scores, select_extreme
 from benchmarks.quality.equal_cost import (
     FINE_TUNING_RATE,
     Answer,
     Correct,
     Spent,
     descend,
+    drawn,
     fine_tuned,
     salient,
     share_of_time,
@@ -58,9 +58,7 @@ def salient_mask(problem: Problem, spent: Spent, *, share: float) -> Answer:
 def random_mask(problem: Problem, spent: Spent, *, share: float) -> Answer:
     """The same on scalars drawn at random from the whole network."""
     done = share_of_time(spent)
-    scores = random_scores(problem.parameters, problem.generator_seed)
-    mask = select_extreme(scores, budget_count(share, problem.parameter_count))
-    whole = problem.with_all_retained()
+    mask, whole = drawn(problem, share), problem.with_all_retained()
     return descend(problem, whole, mask, done=done, rate=FINE_TUNING_RATE, batch=64)
 
 

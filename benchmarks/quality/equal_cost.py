@@ -10,7 +10,13 @@ from torch import nn
 from app.unlearning.edited_loss import EditedLoss
 from app.unlearning.methods.masked_descent import restore, set_gradients
 from app.unlearning.problem import Problem
-from app.unlearning.selection import Selection, budget_count, magnitude_scores, select_extreme
+from app.unlearning.selection import (
+    Selection,
+    budget_count,
+    magnitude_scores,
+    random_scores,
+    select_extreme,
+)
 
 FINE_TUNING_RATE = 1e-3
 
@@ -73,6 +79,12 @@ def salient(problem: Problem, share: float) -> Selection:
     """
     loss = EditedLoss(problem, rows=problem.forget)
     scores = magnitude_scores(loss.gradient(problem.parameters))
+    return select_extreme(scores, budget_count(share, problem.parameter_count))
+
+
+def drawn(problem: Problem, share: float) -> Selection:
+    """Scalars drawn at random from the whole network; arguments as for ``salient``."""
+    scores = random_scores(problem.parameters, problem.generator_seed)
     return select_extreme(scores, budget_count(share, problem.parameter_count))
 
 
